@@ -1,0 +1,3 @@
+"""An event-driven alarm and autoscaling controller."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,135 @@
+"""An alarm as declared, and its live record."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from autoscaler.alarms.rules import Rule
+from autoscaler.alarms.time_constraints import TimeConstraint
+from autoscaler.measures.match import EVERYTHING, to_search
+
+if TYPE_CHECKING:
+    from typing import Final
+
+ALARM_NAMESPACE: Final = uuid.UUID("6a5de0b1-3c0f-5d4e-9c5b-0b3f9f8b7a11")
+REPEAT_INTERVAL: Final = 60.0
+"""Seconds between repeated actions; Aodh's evaluation cycle."""
+
+
+class AlarmState(StrEnum):
+    """As Aodh spells them."""
+
+    OK = "ok"
+    ALARM = "alarm"
+    INSUFFICIENT_DATA = "insufficient data"
+
+
+class Severity(StrEnum):
+    """As Aodh spells them."""
+
+    LOW = "low"
+    MODERATE = "moderate"
+    CRITICAL = "critical"
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm's definition; names and defaults are Aodh's (aodh/api/controllers/v2/alarms.py, 23.0.0).
+
+    Attributes:
+        alarm_id: for declared ones uuid5 of project and name, see :func:`declared_id`.
+        project_id: the scope of its measures and the owner of what it may move; "" is the operator's.
+        type: as declared, one of the four names of :mod:`autoscaler.declarations`.
+        repeat_interval: seconds; only with ``repeat_actions``.
+    """
+
+    alarm_id: str
+    name: str
+    type: str
+    rule: Rule
+    project_id: str = ""
+    description: str = ""
+    enabled: bool = True
+    severity: Severity = Severity.LOW
+    ok_actions: tuple[str, ...] = ()
+    alarm_actions: tuple[str, ...] = ()
+    insufficient_data_actions: tuple[str, ...] = ()
+    repeat_actions: bool = False
+    repeat_interval: float = REPEAT_INTERVAL
+    time_constraints: tuple[TimeConstraint, ...] = ()
+
+    def actions(self, state: AlarmState) -> tuple[str, ...]:
+        """The action URLs that ``state`` calls, in declared order."""
+        match state:
+            case AlarmState.OK:
+                return self.ok_actions
+            case AlarmState.ALARM:
+                return self.alarm_actions
+            case AlarmState.INSUFFICIENT_DATA:
+                return self.insufficient_data_actions
+
+    def definition(self) -> str:
+        """A digest of what is evaluated; it changes when the rule or its constraints do."""
+        rule = msgspec.structs.replace(self.rule, match=EVERYTHING)
+        evaluated = [to_search(self.rule.match), rule, self.time_constraints]
+        return hashlib.sha256(msgspec.json.encode(evaluated)).hexdigest()[:16]
+
+
+def declared_id(project_id: str, name: str) -> str:
+    """The id of an alarm that is declared in a file: the same on every replica and after every restart."""
+    return str(uuid.uuid5(ALARM_NAMESPACE, f"{project_id}/{name}"))
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What the newest verdict rests on, for the guards of scaling.
+
+    Attributes:
+        begins: Unix seconds, start of the newest decisive granule.
+        ends: Unix seconds, its end.
+        reporting: per decisive granule, oldest first, how many series reported.
+        fullest: how many series the fullest of the granules looked at had.
+        resting_on_missing: True when a treatment of missing data, not measures, decided.
+    """
+
+    begins: float
+    ends: float
+    reporting: tuple[int, ...]
+    fullest: int
+    resting_on_missing: bool = False
+
+
+class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of an alarm; replaced as a whole by compare-and-set on its version.
+
+    Attributes:
+        version: raised by whatever changes the record; 0 was never stored.
+        definition: digest of the definition that ``state`` was evaluated by.
+        state_timestamp: Unix seconds of the last change of ``state``.
+        point: Unix seconds, the end of the last granule that was evaluated in order (``evaluate: boundary``).
+        considered: Unix seconds, the end of the granule for which policies were last (re)considered.
+        consider_at: Unix seconds at which a guard that held a policy ends; None means none waits.
+        repeats: how often the present state's actions were repeated.
+        repeat_at: Unix seconds of the next repetition; None means none.
+        breaching_since: Unix seconds since which the verdict asks for ``alarm`` (``for``).
+        clear_since: Unix seconds since which it does not (``keep_firing_for``).
+        evidence: of the newest definite verdict; None before the first.
+    """
+
+    version: int = 0
+    definition: str = ""
+    state: AlarmState = AlarmState.INSUFFICIENT_DATA
+    state_timestamp: float = 0.0
+    reason: str = "Not evaluated yet"
+    reason_data: dict[str, Any] = msgspec.field(default_factory=dict)
+    point: float | None = None
+    considered: float | None = None
+    consider_at: float | None = None
+    repeats: int = 0
+    repeat_at: float | None = None
+    breaching_since: float | None = None
+    clear_since: float | None = None
+    evidence: Evidence | None = None

@@ -1,0 +1,82 @@
+"""Every error this package raises on purpose.
+
+```
+AutoscalerError
+├── TemporaryError       may work later; the loop that owns the call retries it
+├── PermanentError       will not work later; recorded and dropped
+│   └── InvalidMeasureError   a measure that cannot be taken, with a reason to count it by
+└── DeclarationError     documents that cannot be loaded, every problem with its place
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AutoscalerError(Exception):
+    """Root of the tree."""
+
+
+class TemporaryError(AutoscalerError):
+    """A call that may succeed later.
+
+    Args:
+        message: what failed, for people.
+        delay: seconds to wait before the next try, where the other side named one.
+    """
+
+    def __init__(self, message: str, *, delay: float | None = None) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class PermanentError(AutoscalerError):
+    """A call that will fail in the same way however often it is repeated."""
+
+
+class Rejection(StrEnum):
+    """Why a measure was not taken; metric label, log key and API text alike."""
+
+    UNDECODABLE = "undecodable"
+    WRONG_TYPE = "wrong type"
+    UNKNOWN_KEY = "unknown key"
+    MISSING_KEY = "missing key"
+    NOT_FINITE = "not finite"
+    BAD_TIMESTAMP = "bad timestamp"
+    TOO_FAR_AHEAD = "too far ahead"
+    TOO_LONG_AGO = "too long ago"
+    TOO_LONG = "too long"
+    TOO_MANY_SERIES = "too many series"
+
+
+class InvalidMeasureError(PermanentError):
+    """A measure that cannot be taken; nothing of it was stored."""
+
+    def __init__(self, rejection: Rejection, detail: str) -> None:
+        super().__init__(f"{rejection}: {detail}")
+        self.rejection = rejection
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of a document, where it stands and what was expected there."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.key}: {self.expected}"
+
+
+class DeclarationError(AutoscalerError):
+    """Documents that cannot be loaded; nothing of them is in force."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems

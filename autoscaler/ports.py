@@ -1,0 +1,586 @@
+"""What the engine asks of its edges. Every port has a memory twin that passes the same contract suite.
+
+The store's calls are the protocol of ``docs/architecture.md``: each acts on one shard at a time and is atomic there, so
+a crash between two of them loses nothing; whoever repeats them does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from autoscaler.alarms.alarm import AlarmRecord
+from autoscaler.errors import Rejection
+from autoscaler.measures.measure import Measure
+from autoscaler.measures.window import WindowSpec
+from autoscaler.scaling.decision import Decision
+from autoscaler.scaling.group import Group, GroupRecord
+
+MARK_DELAY = 2.0
+"""Seconds after which anybody may evaluate a window that its writer has not."""
+
+
+# --- windows ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WindowWrite:
+    """Points for one window; with none it only moves ``asof`` on.
+
+    Attributes:
+        held: version that the caller has in hand, 0 for none; the reply carries only what it lacks.
+        points: packed (:func:`autoscaler.measures.series.pack`), in time order, by resource id.
+        leaves: series that no longer match, by resource id: Unix seconds of the measure that said so. A series whose
+            newest point is not newer than that is taken out.
+    """
+
+    spec: WindowSpec
+    held: int = 0
+    points: Mapping[str, bytes] = field(default_factory=dict)
+    leaves: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowReply:
+    """A window after a write.
+
+    Attributes:
+        version: raised by each write, never used twice, also after the window was forgotten and made anew.
+        asof: Unix seconds, the store's clock, never running backwards for a window.
+        newest: event time of the newest point ever written, None while there is none.
+        whole: ``series`` is all there is; else only what was written just now, and the rest is as in ``held``.
+        series: packed points by resource id.
+        gone: resource ids that are no longer in the window; only where not ``whole``.
+        too_old: how many points were behind the horizon and not stored, by resource id.
+        refused: resource ids of new series beyond ``max_series``; their points were not stored.
+    """
+
+    version: int
+    asof: float
+    newest: float | None
+    whole: bool
+    series: Mapping[str, bytes]
+    gone: Sequence[str] = ()
+    too_old: Mapping[str, int] = field(default_factory=dict)
+    refused: Sequence[str] = ()
+
+
+# --- alarms and their outbox -----------------------------------------------------------------------------------------
+
+
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One action to be carried out.
+
+    Attributes:
+        id: ``alarm_id:version:i``, unique for ever; the idempotency key of what is sent.
+        alarm_id: whose.
+        url: where to; ``policy://NAME``, ``http…``, ``log://``.
+        body: for webhooks Aodh's JSON body; for policies state and evidence.
+        created: Unix seconds, the store's clock.
+        repeat: says again what an earlier row said; an undelivered one is replaced by a newer.
+        attempts: failed deliveries.
+    """
+
+    id: str
+    alarm_id: str
+    url: str
+    body: dict[str, Any]
+    created: float
+    repeat: bool = False
+    attempts: int = 0
+
+    @property
+    def lane(self) -> str:
+        """Rows of one lane are delivered one after another: (alarm, endpoint)."""
+        return lane_of(self.alarm_id, self.url)
+
+
+def lane_of(alarm_id: str, url: str) -> str:
+    """The lane of an alarm's rows for one endpoint."""
+    return f"{alarm_id}|{url}"
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an alarm's history; kinds and details are Aodh's.
+
+    Attributes:
+        event_id: ``alarm_id:version:h``.
+        type: ``creation``, ``rule change``, ``state transition`` or ``late measure``.
+        timestamp: Unix seconds.
+    """
+
+    event_id: str
+    alarm_id: str
+    type: str
+    detail: dict[str, Any]
+    timestamp: float
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A verdict on an alarm, and all that follows from it.
+
+    Attributes:
+        window_id: of the window that was looked at.
+        window_version: of that look.
+        expected: version of the record that ``record`` was made from; 0 for none.
+        record: the new record, None when the verdict changes nothing.
+        rows: actions to add to the outbox, in order.
+        history: entries to add, oldest first.
+    """
+
+    alarm_id: str
+    window_id: str
+    window_version: int
+    expected: int
+    record: AlarmRecord | None = None
+    rows: Sequence[OutboxRow] = ()
+    history: Sequence[HistoryEntry] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The verdict is in force; ``lanes`` were empty, are now leased to the caller, and hold its rows first."""
+
+    lanes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A newer version of the same window was accepted before; the verdict was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The record has changed meanwhile; this is the present one, None where there is none."""
+
+    record: AlarmRecord | None
+
+
+# --- work ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """Something due.
+
+    Attributes:
+        kind: ``window``, ``lane``, ``group`` or ``schedule``.
+        key: window id, lane, group name or schedule name.
+        due: Unix seconds at which it was.
+    """
+
+    kind: str
+    key: str
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What was due, now leased to the caller; ``next_due`` is the earliest of the rest, None where there is none."""
+
+    items: Sequence[WorkItem]
+    next_due: float | None
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDone:
+    """Every alarm of a window has accepted its verdict at ``version``.
+
+    Attributes:
+        next_due: Unix seconds at which it must be looked at again though nothing arrives; None means never.
+    """
+
+    window_id: str
+    version: int
+    next_due: float | None
+
+
+# --- groups ----------------------------------------------------------------------------------------------------------
+
+
+class Freeze(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything is held, by a person's word; ``token`` differs for each freeze."""
+
+    token: str
+    since: float
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """A group as stored, with the freeze in force; ``record.version`` 0 means never stored."""
+
+    record: GroupRecord
+    freeze: Freeze | None
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPut:
+    """A new record of a group, made from version ``expected`` under ``freeze``.
+
+    Attributes:
+        decision: to keep with it. If its id was decided before, nothing is written and the earlier one is the answer.
+        reconcile_at: Unix seconds at which the target is to be looked at; None leaves the time as it is.
+        coalesce: the newest kept decision, being a hold of the same policy, reason, from and to, is replaced by this
+            one, which counts both.
+    """
+
+    name: str
+    expected: int
+    freeze: Freeze | None
+    record: GroupRecord
+    decision: Decision | None = None
+    reconcile_at: float | None = None
+    coalesce: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Written."""
+
+    decision: Decision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyDecided:
+    """The decision's id was decided before, like this."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Somebody else was first (or froze): decide again from this."""
+
+    state: GroupState
+
+
+# --- dead letters and replicas ---------------------------------------------------------------------------------------
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that could not be taken or delivered, kept to be looked at.
+
+    Attributes:
+        kind: ``measure`` or ``action``.
+        reason: short, from an enum.
+        payload: as received or to be sent; cut at 64 KiB.
+        source: e.g. ``mqtt measures/web``.
+    """
+
+    kind: str
+    time: float
+    reason: str
+    detail: str
+    source: str
+    payload: str
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica says of itself each second.
+
+    Attributes:
+        clock: Unix seconds by its own clock.
+        caught_up: every source is connected with nothing unprocessed for 1 s.
+        behind: seconds that its slowest source is behind, as far as known.
+    """
+
+    replica: str
+    clock: float
+    caught_up: bool
+    behind: float = 0.0
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The answer to a heartbeat: who lives, what is in force, what time it is at the store."""
+
+    replicas: Sequence[Heartbeat]
+    generation: str
+    now: float
+
+
+# --- the store -------------------------------------------------------------------------------------------------------
+
+
+class Store(Protocol):
+    """State that outlives a process, and the protocol that keeps it exact.
+
+    Every method raises :class:`autoscaler.errors.TemporaryError` when the store cannot be reached or answers too late;
+    what was asked may then have happened or not, and repeating it is harmless.
+    """
+
+    async def now(self) -> float:
+        """Unix seconds by the store's clock, the only one that due times, leases and cooldowns know."""
+        ...
+
+    async def write(self, writes: Sequence[WindowWrite]) -> list[WindowReply]:
+        """Merge points, raise versions, and mark each window as due in :data:`MARK_DELAY`; replies in the order asked.
+
+        Points at or before min(newest, now) - horizon are trimmed or, when new, counted as too old. A mark that is
+        already due earlier stays.
+        """
+        ...
+
+    async def accept(self, acceptances: Sequence[Acceptance], *, lease: float) -> list[Accepted | Stale | Retry]:
+        """Put verdicts into force, each atomically with its history and actions; answers in the order asked.
+
+        A row with ``repeat`` replaces an undelivered repeat at the end of its lane, unless that is the lane's head
+        and leased.
+        """
+        ...
+
+    async def done(self, marks: Sequence[WindowDone]) -> None:
+        """Take the marks of evaluated windows away, or move them to their next due time.
+
+        A window that was written meanwhile keeps its mark (at the latest in :data:`MARK_DELAY`).
+        """
+        ...
+
+    async def mark(self, items: Sequence[WorkItem]) -> None:
+        """Make work due at ``item.due``, or leave it where it is due earlier already."""
+        ...
+
+    async def claim(self, *, limit: int, lease: float) -> Claimed:
+        """Lease at most ``limit`` due items for ``lease`` seconds each; unfinished ones come up again after that."""
+        ...
+
+    async def unmark(self, items: Sequence[WorkItem]) -> None:
+        """Forget work, whatever its due time."""
+        ...
+
+    async def alarms(self, alarm_ids: Sequence[str]) -> list[AlarmRecord | None]:
+        """Present records in the order asked; None where nothing was ever accepted."""
+        ...
+
+    async def forget(self, alarm_ids: Sequence[str]) -> None:
+        """Drop the records of alarms that are no longer declared; history and undelivered actions stay."""
+        ...
+
+    async def history(self, alarm_id: str, *, limit: int) -> list[HistoryEntry]:
+        """Newest first."""
+        ...
+
+    async def head(self, lane: str) -> OutboxRow | None:
+        """The row of a leased lane that is to be delivered; None when the lane is empty."""
+        ...
+
+    async def delivered(self, lane: str, row_id: str, *, lease: float) -> OutboxRow | None:
+        """Take the head away if it is still ``row_id``; the next row, leased for ``lease`` seconds, or None.
+
+        None too when the head is another row: somebody else has taken over.
+        """
+        ...
+
+    async def undelivered(self, lane: str, row_id: str, *, retry_at: float) -> None:
+        """Count a failed delivery of the head, if it is still ``row_id``, and make the lane due at ``retry_at``."""
+        ...
+
+    async def lanes(self, alarm_id: str) -> Mapping[str, int]:
+        """How many rows wait in each non-empty lane of an alarm."""
+        ...
+
+    async def group(self, name: str) -> GroupState:
+        """A group's record with the freeze in force."""
+        ...
+
+    async def put_group(self, put: GroupPut) -> Put | AlreadyDecided | Changed:
+        """Compare-and-set a group's record, atomically with its decision and reconcile mark."""
+        ...
+
+    async def decisions(self, name: str, *, limit: int) -> list[Decision]:
+        """Newest first; a bounded number is kept."""
+        ...
+
+    async def freeze(self, freeze: Freeze | None) -> None:
+        """Hold everything, or nothing any more."""
+        ...
+
+    async def schedule(self, name: str, digest: str, first: float) -> float:
+        """The due time of a schedule; ``first`` becomes it where the schedule is new or its digest differs."""
+        ...
+
+    async def advance(self, name: str, due: float, following: float | None) -> bool:
+        """Move a schedule from ``due`` to ``following`` (None: never again); False when it was moved before."""
+        ...
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep what could not be taken or delivered; the oldest make room."""
+        ...
+
+    async def dead_letters(self, kind: str, *, limit: int) -> list[DeadLetter]:
+        """Newest first."""
+        ...
+
+    async def beat(self, heartbeat: Heartbeat) -> Pulse:
+        """Say that a replica lives, and learn who else does; one that was silent for 5 s is left out."""
+        ...
+
+    async def publish(self, generation: str, documents: bytes, *, insist: bool) -> str:
+        """Put declarations into force and return the generation that is now in force.
+
+        One that was published before and superseded is put into force only with ``insist``, so a replica that starts
+        with yesterday's files does not undo today's.
+        """
+        ...
+
+    async def generation(self) -> tuple[str, bytes] | None:
+        """The declarations in force, None before the first."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; nothing is lost."""
+        ...
+
+
+# --- sources, actions, targets ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Undecoded:
+    """A message, or one measure of it, that could not be taken.
+
+    Attributes:
+        index: of the measure in its message; None for the whole message.
+    """
+
+    rejection: Rejection
+    detail: str
+    payload: str
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What has arrived from one source since the last batch.
+
+    Attributes:
+        measures: decoded, in order of arrival.
+        rejected: what could not be decoded.
+        source: for people and dead letters.
+    """
+
+    measures: Sequence[Measure]
+    rejected: Sequence[Undecoded] = ()
+    source: str = ""
+
+
+class Delivery(Protocol):
+    """A batch in hand."""
+
+    @property
+    def batch(self) -> Batch:
+        """What arrived."""
+        ...
+
+    async def ack(self) -> None:
+        """Everything of the batch is written, buried or counted: the broker may forget it.
+
+        Does nothing for messages of a connection that has since been lost; the broker sends those again.
+        """
+        ...
+
+
+class Source(Protocol):
+    """Measures from somewhere."""
+
+    name: str
+
+    def deliveries(self) -> AsyncIterator[Delivery]:
+        """Batches, each what has arrived while the one before was worked on; connects again by itself, for ever.
+
+        At most one delivery is unacknowledged at a time.
+        """
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link stands at this moment."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Messages that have arrived and are in no delivery yet."""
+        ...
+
+
+class Action(Protocol):
+    """Carries out the rows of some URL schemes."""
+
+    schemes: frozenset[str]
+
+    async def deliver(self, row: OutboxRow) -> None:
+        """Carry it out once.
+
+        Raises:
+            TemporaryError: not delivered, or not known to be; worth another try.
+            PermanentError: never will be.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """What a target says of its group.
+
+    Attributes:
+        size: members, whatever their condition.
+        ready: ids of those that serve.
+    """
+
+    size: int
+    ready: Sequence[str]
+    counted_ready: int | None = None  # None means len(ready): the target names its members
+
+    @property
+    def ready_count(self) -> int:
+        """How many members serve."""
+        return len(self.ready) if self.counted_ready is None else self.counted_ready
+
+
+class Target(Protocol):
+    """Something whose number of members can be read and set."""
+
+    resident: bool
+    """True when the members live and die with this process, so that one replica must hold them."""
+
+    async def status(self, group: Group) -> TargetStatus:
+        """Size and members now.
+
+        Raises:
+            TemporaryError: cannot be read; this is not a size of 0.
+        """
+        ...
+
+    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:
+        """Ask for exactly ``capacity`` members; the same again is harmless.
+
+        Args:
+            fence: a target that has seen a higher one refuses.
+            deadline: seconds within which the request must have been answered.
+
+        Raises:
+            TemporaryError: not known to have been asked for.
+            PermanentError: refused, in the target's own words.
+        """
+        ...
+
+    async def release(self, group: Group) -> None:
+        """Let go of the group: members that live in this process end, others stay."""
+        ...
+
+
+class Calendar(Protocol):
+    """When schedules fire."""
+
+    def following(self, cron: str, timezone: str, after: float) -> float | None:
+        """Unix seconds of the first firing later than ``after``; None when there is none."""
+        ...

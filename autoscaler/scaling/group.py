@@ -1,0 +1,149 @@
+"""An AutoScalingGroup: what is declared of it, and its live record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The sizes a group may have, in members; 0 <= min_size <= max_size."""
+
+    min_size: int
+    max_size: int
+
+    def clamp(self, wanted: int) -> int:
+        """``wanted``, moved to the nearest allowed size."""
+        return max(self.min_size, min(self.max_size, wanted))
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A group as declared.
+
+    Attributes:
+        project_id: owner; "" is the operator's.
+        desired_capacity: members to begin with, where the target has none of its own yet; None means min_size.
+        cooldown: seconds, for policies that name none; Heat's meaning.
+        target_type: ``process``, ``http`` or ``dry_run``.
+        target: the target's own options.
+        enforce: a change made behind our back is corrected instead of respected.
+        min_reporting: share of the ready members that must report in each decisive granule before a scale-in.
+        max_attempts: after so many failed tries a resize is given up.
+    """
+
+    name: str
+    min_size: int
+    max_size: int
+    project_id: str = ""
+    desired_capacity: int | None = None
+    cooldown: float = 0.0
+    target_type: str = "dry_run"
+    target: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    enforce: bool = False
+    min_reporting: float = 0.8
+    max_attempts: int = 10
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who or what moved, paused or asked.
+
+    Attributes:
+        kind: ``alarm``, ``schedule``, ``user``, ``target`` (the group's own doing) or ``controller``.
+        name: alarm or schedule name, or the user's.
+    """
+
+    kind: str
+    name: str = ""
+    project_id: str = ""
+    request_id: str = ""
+    address: str = ""
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """A group that a person has asked to be left alone.
+
+    Attributes:
+        until: Unix seconds; None means until resumed.
+        direction: "" for both, ``in`` or ``out`` for one.
+    """
+
+    since: float
+    until: float | None
+    reason: str
+    actor: Actor
+    direction: str = ""
+
+    def forbids(self, change: int, now: float) -> bool:
+        """Whether a change by ``change`` members is held at ``now``."""
+        if self.until is not None and now >= self.until:
+            return False
+        return self.direction == "" or (self.direction == "out") == (change > 0)
+
+
+class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of a group; replaced as a whole by compare-and-set on its version.
+
+    Attributes:
+        version: raised by whatever changes the record; 0 was never stored.
+        desired_capacity: members wanted; None until the target was seen for the first time.
+        size: members last seen at the target, serving or not; None while it was never read.
+        ready: of them, those that serve.
+        members: ids of the ready members; a measure's resource_id is compared with them.
+        observed_at: Unix seconds of that look.
+        unreachable: why the target could not be read last time; "" when it could.
+        drifted: size seen once that nobody here asked for; believed when seen again.
+        resizing: desired_capacity was decided and not yet seen at the target.
+        fence: raised by each new desired_capacity; a target refuses an older one.
+        attempts: failed tries of the resize that is under way.
+        retry_at: Unix seconds before which it is not tried again.
+        error: the target's own words about the last failure.
+        resized_at: Unix seconds at which the last resize was seen to have taken effect.
+        cooldown_end: Unix seconds; recorded when a resize has ended, as Heat does.
+        cooldown_by: policy or schedule that it was recorded for.
+        pending_cooldown: seconds to record when the resize that is under way ends.
+        pending_by: policy or schedule that asked for it.
+        min_size: bound set by a schedule; None means the declared one.
+        max_size: bound set by a schedule; None means the declared one.
+        declared: the declared limits that these bounds were set over; others undo them.
+        owner: replica that holds the members of a target which lives inside the controller.
+        owned_until: Unix seconds at which its hold ends unless renewed.
+    """
+
+    version: int = 0
+    desired_capacity: int | None = None
+    size: int | None = None
+    ready: int = 0
+    members: tuple[str, ...] = ()
+    observed_at: float | None = None
+    unreachable: str = ""
+    drifted: int | None = None
+    resizing: bool = False
+    fence: int = 0
+    attempts: int = 0
+    retry_at: float | None = None
+    error: str = ""
+    resized_at: float | None = None
+    cooldown_end: float | None = None
+    cooldown_by: str = ""
+    pending_cooldown: float = 0.0
+    pending_by: str = ""
+    min_size: int | None = None
+    max_size: int | None = None
+    declared: Limits | None = None
+    paused: Pause | None = None
+    owner: str = ""
+    owned_until: float = 0.0
+
+    def limits(self, group: Group) -> Limits:
+        """The bounds in force: the declared ones, or those a schedule set over exactly them."""
+        declared = Limits(group.min_size, group.max_size)
+        if self.declared != declared:
+            return declared
+        return Limits(
+            declared.min_size if self.min_size is None else self.min_size,
+            declared.max_size if self.max_size is None else self.max_size,
+        )
