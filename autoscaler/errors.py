@@ -5,6 +5,7 @@ AutoscalerError
 ├── TemporaryError       may work later; the loop that owns the call retries it
 ├── PermanentError       will not work later; recorded and dropped
 │   └── InvalidMeasureError   a measure that cannot be taken, with a reason to count it by
+├── SettingsError        the environment or command line says what cannot be
 └── DeclarationError     documents that cannot be loaded, every problem with its place
 ```
 """
@@ -58,6 +59,10 @@ class InvalidMeasureError(PermanentError):
         super().__init__(f"{rejection}: {detail}")
         self.rejection = rejection
         self.detail = detail
+
+
+class SettingsError(AutoscalerError):
+    """Settings that cannot be used; one line for each, and nothing was started."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,23 @@ from autoscaler.scaling.group import Group, GroupRecord
 
 MARK_DELAY = 2.0
 """Seconds after which anybody may evaluate a window that its writer has not."""
+HISTORY_ENTRIES = 1000
+"""How many are kept per alarm."""
+DECISIONS = 1000
+"""How many are kept per group, and how many ids are known as decided."""
+DEAD_LETTERS = 10_000
+"""How many are kept per kind."""
+DEAD_LETTER_BYTES = 64 * 1024 * 1024
+"""How long their payloads may be together, per kind."""
+GENERATIONS = 1000
+"""How many superseded generations of declarations are known as such."""
+REPLICA_SILENCE = 5.0
+"""Seconds without a heartbeat after which a replica counts as gone."""
+
+
+def sweep_interval(horizon: float) -> float:
+    """Seconds between two looks for series of a window that have fallen silent."""
+    return max(horizon, 60.0)
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------
@@ -103,6 +120,11 @@ def lane_of(alarm_id: str, url: str) -> str:
     return f"{alarm_id}|{url}"
 
 
+def alarm_of(lane: str) -> str:
+    """The alarm that a lane belongs to; no alarm id has a ``|`` in it."""
+    return lane.partition("|")[0]
+
+
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of an alarm's history; kinds and details are Aodh's.
 
@@ -171,11 +193,13 @@ class WorkItem:
         kind: ``window``, ``lane``, ``group`` or ``schedule``.
         key: window id, lane, group name or schedule name.
         due: Unix seconds at which it was.
+        leased_until: Unix seconds; set where it was claimed.
     """
 
     kind: str
     key: str
     due: float
+    leased_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,8 +377,12 @@ class Store(Protocol):
         """Lease at most ``limit`` due items for ``lease`` seconds each; unfinished ones come up again after that."""
         ...
 
-    async def unmark(self, items: Sequence[WorkItem]) -> None:
-        """Forget work, whatever its due time."""
+    async def finish(self, item: WorkItem, next_due: float | None) -> None:
+        """Move claimed work to its next due time, or (None) take it away.
+
+        Work that was marked meanwhile, or whose lease ran out and was claimed by another, stays as it is: its due time
+        is no longer ``item.leased_until``.
+        """
         ...
 
     async def alarms(self, alarm_ids: Sequence[str]) -> list[AlarmRecord | None]:

@@ -45,6 +45,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         project_id: the scope of its measures and the owner of what it may move; "" is the operator's.
         type: as declared, one of the four names of :mod:`autoscaler.declarations`.
         repeat_interval: seconds; only with ``repeat_actions``.
+        definition: a digest of what is evaluated, made of the rest; it changes when the rule or its constraints do.
     """
 
     alarm_id: str
@@ -61,6 +62,13 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     repeat_actions: bool = False
     repeat_interval: float = REPEAT_INTERVAL
     time_constraints: tuple[TimeConstraint, ...] = ()
+    definition: str = ""
+
+    def __post_init__(self) -> None:
+        rule = msgspec.structs.replace(self.rule, match=EVERYTHING)
+        evaluated = [to_search(self.rule.match), rule, self.time_constraints]
+        digest = hashlib.sha256(msgspec.json.encode(evaluated)).hexdigest()[:16]
+        msgspec.structs.force_setattr(self, "definition", digest)
 
     def actions(self, state: AlarmState) -> tuple[str, ...]:
         """The action URLs that ``state`` calls, in declared order."""
@@ -71,12 +79,6 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
                 return self.alarm_actions
             case AlarmState.INSUFFICIENT_DATA:
                 return self.insufficient_data_actions
-
-    def definition(self) -> str:
-        """A digest of what is evaluated; it changes when the rule or its constraints do."""
-        rule = msgspec.structs.replace(self.rule, match=EVERYTHING)
-        evaluated = [to_search(self.rule.match), rule, self.time_constraints]
-        return hashlib.sha256(msgspec.json.encode(evaluated)).hexdigest()[:16]
 
 
 def declared_id(project_id: str, name: str) -> str:

@@ -116,7 +116,7 @@ def holds(match: Match, measure: Measure) -> bool:
     """Whether ``match`` is true of ``measure``. Total."""
     match match:
         case Equals(attribute, value):
-            return _attribute(measure, attribute) == value
+            return attribute_of(measure, attribute) == value
         case And(parts):
             return all(holds(part, measure) for part in parts)
         case Or(parts):
@@ -127,7 +127,8 @@ def holds(match: Match, measure: Measure) -> bool:
             assert_never(match)
 
 
-def _attribute(measure: Measure, attribute: str) -> str | None:
+def attribute_of(measure: Measure, attribute: str) -> str | None:
+    """What a measure says of an attribute; None when nothing."""
     if attribute == "resource_id":
         return measure.resource_id
     if attribute == "project_id":

@@ -6,6 +6,7 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 POINT_BYTES = 16
 """Two little-endian doubles: Unix seconds, value."""
@@ -17,13 +18,15 @@ class Series:
     Attributes:
         times: Unix seconds, strictly increasing.
         values: one per time.
+        memo: what was computed of exactly these points, for whoever computes it again.
     """
 
-    __slots__ = ("times", "values")
+    __slots__ = ("memo", "times", "values")
 
     def __init__(self, times: Sequence[float], values: Sequence[float]) -> None:
         self.times = times
         self.values = values
+        self.memo: dict[Any, Any] = {}
 
     def __len__(self) -> int:
         return len(self.times)

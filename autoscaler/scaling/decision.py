@@ -17,6 +17,7 @@ class Reason(StrEnum):
     POLICY = "policy"
     SCHEDULE = "schedule"
     EXECUTED = "executed"
+    BOUNDS = "bounds"
     OUT_OF_BAND = "out of band"
     CAPACITY_UNAVAILABLE = "capacity unavailable"
     # held

@@ -1,0 +1,8 @@
+"""State in Redis or Valkey, and a server of our own for those who have none."""
+
+from __future__ import annotations
+
+from autoscaler.adapters.redis.embedded import EmbeddedServer
+from autoscaler.adapters.redis.store import RedisStore
+
+__all__ = ["EmbeddedServer", "RedisStore"]

@@ -1,0 +1,158 @@
+"""One HTTP call with a deadline, for the edges that make them: webhooks and HTTP targets.
+
+It knows what a caller may show: of a URL scheme, host, port and path only, since user names, passwords and signatures
+travel in the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from autoscaler.errors import PermanentError, TemporaryError
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Of an answer; what is longer is cut off there, so that no other side can fill our memory."""
+
+MAX_DELAY = 3600.0
+"""Seconds of Retry-After that are honoured; more is for a person to look at."""
+
+_EXCERPT = 200
+_TEMPORARY = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send.
+
+    Attributes:
+        timeout: seconds for the whole of it, from the name look-up to the last byte of the answer.
+    """
+
+    method: str
+    url: str
+    timeout: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+
+
+def redacted(url: str) -> str:
+    """``url`` without user, password, query and fragment; total."""
+    try:
+        parts = urlsplit(url)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return "(not a URL)"
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
+
+
+def host_of(url: str) -> str:
+    """Host and port that ``url`` leads to, for telling endpoints apart.
+
+    Raises:
+        PermanentError: there is none.
+    """
+    try:
+        host = urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:
+        host = ""
+    if not host:
+        raise PermanentError(f"{redacted(url)}: not a URL that can be called")
+    return host
+
+
+async def called(client: httpx.AsyncClient, request: Request) -> bytes:
+    """Send ``request`` once and return the body of a 2xx answer.
+
+    Redirects are not followed: a POST would become a GET of something else, or a secret would go to another host.
+
+    Raises:
+        TemporaryError: no answer, or one of 408, 425, 429, 5xx; with the other side's Retry-After.
+        PermanentError: any other answer, or a URL that cannot be called.
+    """
+    place = f"{request.method} {redacted(request.url)}"
+    try:
+        async with asyncio.timeout(request.timeout):
+            return await _exchanged(client, request, place)
+    except (TimeoutError, httpx.TimeoutException) as error:
+        raise TemporaryError(f"{place}: no answer within {request.timeout:.3g} s") from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise PermanentError(f"{place}: not a URL that can be called") from error
+    except UnicodeError as error:
+        raise PermanentError(f"{place}: the URL or a header holds characters that cannot be sent") from error
+    except httpx.HTTPError as error:
+        raise TemporaryError(f"{place}: {str(error) or type(error).__name__}") from error
+
+
+async def _exchanged(client: httpx.AsyncClient, request: Request, place: str) -> bytes:
+    async with client.stream(
+        request.method,
+        request.url,
+        headers={"accept-encoding": "identity", **request.headers},
+        content=request.content,
+        follow_redirects=False,
+        timeout=request.timeout,
+    ) as response:
+        body = await _body(response)
+    if response.is_success:
+        return body
+    answer = f"{place}: answered {response.status_code}{_said(body)}"
+    if response.status_code in _TEMPORARY or response.is_server_error:
+        raise TemporaryError(answer, delay=_retry_after(response))
+    if response.is_redirect:
+        raise PermanentError(
+            f"{answer}: redirects are not followed, name {redacted(_location(response))} itself if it is meant"
+        )
+    raise PermanentError(answer)
+
+
+async def _body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) >= MAX_BODY_BYTES:
+            break
+    return bytes(body[:MAX_BODY_BYTES])
+
+
+def _said(body: bytes) -> str:
+    text = " ".join(body[: 4 * _EXCERPT].decode(errors="replace").split())
+    if not text:
+        return ""
+    return f" ({text[:_EXCERPT]}{'…' if len(text) > _EXCERPT else ''})"
+
+
+def _location(response: httpx.Response) -> str:
+    return str(response.url.join(response.headers["location"]))
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds; a date counts from the answer's own date, so that no clock is needed."""
+    text = response.headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = _between(response.headers.get("date", ""), text)
+    return min(seconds, MAX_DELAY) if seconds > 0 else None
+
+
+def _between(start: str, end: str) -> float:
+    try:
+        return (parsedate_to_datetime(end) - parsedate_to_datetime(start)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def client(**options: Any) -> httpx.AsyncClient:
+    """A client that takes no proxy or password from the environment and keeps few idle connections."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
+    return httpx.AsyncClient(limits=limits, trust_env=False, **options)

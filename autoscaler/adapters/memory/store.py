@@ -1,0 +1,542 @@
+"""The store of one process, for replay, simulation and tests; it passes the same contract suite as Redis."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_dataclass
+
+from msgspec.structs import replace
+
+from autoscaler.alarms.alarm import AlarmRecord
+from autoscaler.measures.series import POINT_BYTES, merged, pack
+from autoscaler.ports import (
+    DEAD_LETTER_BYTES,
+    DEAD_LETTERS,
+    DECISIONS,
+    GENERATIONS,
+    HISTORY_ENTRIES,
+    MARK_DELAY,
+    REPLICA_SILENCE,
+    Acceptance,
+    Accepted,
+    AlreadyDecided,
+    Changed,
+    Claimed,
+    DeadLetter,
+    Freeze,
+    GroupPut,
+    GroupState,
+    Heartbeat,
+    HistoryEntry,
+    OutboxRow,
+    Pulse,
+    Put,
+    Retry,
+    Stale,
+    Store,
+    WindowDone,
+    WindowReply,
+    WindowWrite,
+    WorkItem,
+    alarm_of,
+    sweep_interval,
+)
+from autoscaler.scaling.decision import Decision
+from autoscaler.scaling.group import GroupRecord
+
+_time_at = struct.Struct("<d").unpack_from
+_points = struct.Struct("<dd").iter_unpack
+
+
+@dataclass(slots=True)
+class _Window:
+    """What is kept of a window."""
+
+    version: int
+    asof: float
+    swept: float
+    newest: float | None = None
+    series: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Alarm:
+    """An alarm's record and the look at its window that was accepted last."""
+
+    version: int = 0
+    window_id: str = ""
+    window_version: int = 0
+    record: AlarmRecord | None = None
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Rows for one endpoint, the head first; ``waiting`` for a retry means that nobody has it in hand."""
+
+    rows: list[OutboxRow] = field(default_factory=list)
+    waiting: bool = False
+
+
+@dataclass(slots=True)
+class _Group:
+    """A group's record, its decisions newest first, and what was decided by id, oldest first."""
+
+    record: GroupRecord = field(default_factory=GroupRecord)
+    decisions: list[Decision] = field(default_factory=list)
+    decided: dict[str, Decision] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Schedule:
+    """When a schedule fires next; infinity means never."""
+
+    digest: str
+    due: float
+
+
+class _Work:
+    """Due times by (kind, key)."""
+
+    def __init__(self) -> None:
+        self._due: dict[tuple[str, str], float] = {}
+        # every due time that was ever set; one that is no longer in force is dropped when it comes up
+        self._heap: list[tuple[float, tuple[str, str]]] = []
+
+    def get(self, item: tuple[str, str]) -> float | None:
+        return self._due.get(item)
+
+    def set(self, item: tuple[str, str], due: float) -> None:
+        if self._due.get(item) != due:
+            self._due[item] = due
+            heapq.heappush(self._heap, (due, item))
+
+    def lower(self, item: tuple[str, str], due: float) -> None:
+        present = self._due.get(item)
+        if present is None or due < present:
+            self.set(item, due)
+
+    def remove(self, item: tuple[str, str]) -> None:
+        self._due.pop(item, None)
+
+    def earliest(self) -> tuple[float, tuple[str, str]] | None:
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0] if self._heap else None
+
+    def take(self, limit: int, now: float) -> list[WorkItem]:
+        """At most ``limit`` due items, oldest first, taken out."""
+        items: list[WorkItem] = []
+        while len(items) < limit and (first := self.earliest()) is not None and first[0] <= now:
+            due, (kind, key) = first
+            self.remove((kind, key))
+            items.append(WorkItem(kind, key, due))
+        return items
+
+
+class MemoryStore:
+    """See :class:`autoscaler.ports.Store`. No call ever yields to the loop, so each is atomic as a whole.
+
+    Args:
+        clock: Unix seconds; the store's clock.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._work = _Work()
+        self._windows: dict[str, _Window] = {}
+        self._alarms: dict[str, _Alarm] = {}
+        self._history: dict[str, list[HistoryEntry]] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self._groups: dict[str, _Group] = {}
+        self._schedules: dict[str, _Schedule] = {}
+        self._frozen: Freeze | None = None
+        self._letters: dict[str, list[DeadLetter]] = {}
+        self._letter_bytes: dict[str, int] = {}
+        self._replicas: dict[str, tuple[float, Heartbeat]] = {}
+        self._generations: list[str] = []
+        self._in_force: tuple[str, bytes] | None = None
+
+    async def now(self) -> float:
+        """See :class:`autoscaler.ports.Store`."""
+        return self._clock()
+
+    async def close(self) -> None:
+        """See :class:`autoscaler.ports.Store`. What is in memory stays for as long as the object does."""
+
+    # windows
+
+    async def write(self, writes: Sequence[WindowWrite]) -> list[WindowReply]:
+        """See :class:`autoscaler.ports.Store`."""
+        now = self._clock()
+        return [self._write(write, now) for write in writes]
+
+    def _write(self, write: WindowWrite, now: float) -> WindowReply:
+        window_id = write.spec.window_id
+        window = self._windows.get(window_id)
+        known = window is not None
+        if window is None:
+            # from the clock, so that a version never comes again after the window was forgotten
+            window = self._windows[window_id] = _Window(max(0, int(now * 1e6)), now, now)
+        whole = not known or write.held != window.version
+        taken, refused = _admitted(window, write)
+        for points in taken.values():
+            newest = max(points)[0]
+            window.newest = newest if window.newest is None else max(window.newest, newest)
+        touched, too_old = _merge(window, write, taken, now)
+        gone = [*_leave(window, write.leaves), *_sweep(window, write, now)]
+        window.version += 1
+        window.asof = max(window.asof, now)
+        self._work.lower(("window", window_id), now + MARK_DELAY)
+        series = window.series if whole else {name: window.series[name] for name in touched if name in window.series}
+        return WindowReply(
+            version=window.version,
+            asof=window.asof,
+            newest=window.newest,
+            whole=whole,
+            series=dict(series),
+            gone=() if whole else gone,
+            too_old=too_old,
+            refused=refused,
+        )
+
+    async def done(self, marks: Sequence[WindowDone]) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        for mark in marks:
+            window = self._windows.get(mark.window_id)
+            if window is None or window.version != mark.version:
+                continue  # whoever wrote it meanwhile has left a mark of its own
+            if mark.next_due is None:
+                self._work.remove(("window", mark.window_id))
+            else:
+                self._work.set(("window", mark.window_id), mark.next_due)
+
+    # alarms
+
+    async def accept(self, acceptances: Sequence[Acceptance], *, lease: float) -> list[Accepted | Stale | Retry]:
+        """See :class:`autoscaler.ports.Store`."""
+        now = self._clock()
+        return [self._accept(acceptance, now, lease) for acceptance in acceptances]
+
+    def _accept(self, acceptance: Acceptance, now: float, lease: float) -> Accepted | Stale | Retry:
+        alarm = self._alarms.get(acceptance.alarm_id, _Alarm())
+        if acceptance.window_id == alarm.window_id and acceptance.window_version < alarm.window_version:
+            return Stale()
+        if acceptance.expected != alarm.version:
+            return Retry(alarm.record)
+        self._alarms[acceptance.alarm_id] = alarm
+        if acceptance.window_id:
+            alarm.window_id, alarm.window_version = acceptance.window_id, acceptance.window_version
+        if acceptance.record is not None:
+            alarm.version = max(acceptance.record.version, acceptance.expected + 1)
+            alarm.record = replace(acceptance.record, version=alarm.version)
+        self._remember(acceptance)
+        return Accepted(self._queue(acceptance.rows, now, lease))
+
+    def _remember(self, acceptance: Acceptance) -> None:
+        if not acceptance.history:
+            return
+        entries = self._history.setdefault(acceptance.alarm_id, [])
+        if entries and entries[0].event_id == acceptance.history[-1].event_id:
+            return  # said before, by a call whose answer was lost
+        entries[:0] = reversed(acceptance.history)
+        del entries[HISTORY_ENTRIES:]
+
+    def _queue(self, rows: Sequence[OutboxRow], now: float, lease: float) -> list[str]:
+        leased: list[str] = []
+        for row in rows:
+            lane = self._lanes.setdefault(row.lane, _Lane())
+            if not lane.rows:
+                leased.append(row.lane)
+                lane.waiting = False
+                lane.rows.append(row)
+                self._work.set(("lane", row.lane), now + lease)
+            elif row.repeat and lane.rows[-1].repeat and not self._in_hand(row.lane, lane, now):
+                lane.rows[-1] = row
+            else:
+                lane.rows.append(row)
+        return leased
+
+    def _in_hand(self, name: str, lane: _Lane, now: float) -> bool:
+        """Whether the last row of a lane is its head and leased to somebody."""
+        due = self._work.get(("lane", name))
+        return len(lane.rows) == 1 and not lane.waiting and due is not None and due > now
+
+    async def alarms(self, alarm_ids: Sequence[str]) -> list[AlarmRecord | None]:
+        """See :class:`autoscaler.ports.Store`."""
+        return [self._alarms.get(alarm_id, _Alarm()).record for alarm_id in alarm_ids]
+
+    async def forget(self, alarm_ids: Sequence[str]) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        for alarm_id in alarm_ids:
+            self._alarms.pop(alarm_id, None)
+
+    async def history(self, alarm_id: str, *, limit: int) -> list[HistoryEntry]:
+        """See :class:`autoscaler.ports.Store`."""
+        return self._history.get(alarm_id, [])[:limit]
+
+    # outbox
+
+    async def head(self, lane: str) -> OutboxRow | None:
+        """See :class:`autoscaler.ports.Store`."""
+        found = self._lanes.get(lane)
+        return found.rows[0] if found is not None else None
+
+    async def delivered(self, lane: str, row_id: str, *, lease: float) -> OutboxRow | None:
+        """See :class:`autoscaler.ports.Store`."""
+        found = self._lanes.get(lane)
+        if found is None or found.rows[0].id != row_id:
+            return None
+        found.rows.pop(0)
+        found.waiting = False
+        if not found.rows:
+            del self._lanes[lane]
+            self._work.remove(("lane", lane))
+            return None
+        self._work.set(("lane", lane), self._clock() + lease)
+        return found.rows[0]
+
+    async def undelivered(self, lane: str, row_id: str, *, retry_at: float) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        found = self._lanes.get(lane)
+        if found is None or found.rows[0].id != row_id:
+            return
+        found.rows[0] = replace(found.rows[0], attempts=found.rows[0].attempts + 1)
+        found.waiting = True
+        self._work.set(("lane", lane), retry_at)
+
+    async def lanes(self, alarm_id: str) -> Mapping[str, int]:
+        """See :class:`autoscaler.ports.Store`."""
+        return {name: len(lane.rows) for name, lane in self._lanes.items() if alarm_of(name) == alarm_id}
+
+    # work
+
+    async def mark(self, items: Sequence[WorkItem]) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        for item in items:
+            self._work.lower((item.kind, item.key), item.due)
+            if item.kind == "window" and item.key in self._windows:
+                self._windows[item.key].version += 1  # a done() of an evaluation under way must not take it away
+
+    async def claim(self, *, limit: int, lease: float) -> Claimed:
+        """See :class:`autoscaler.ports.Store`."""
+        now = self._clock()
+        items = [replace_dataclass(item, leased_until=now + lease) for item in self._work.take(limit, now)]
+        rest = self._work.earliest()
+        for item in items:
+            self._work.set((item.kind, item.key), now + lease)
+            if item.kind == "lane" and item.key in self._lanes:
+                self._lanes[item.key].waiting = False
+        return Claimed(items, None if rest is None else rest[0], now)
+
+    async def finish(self, item: WorkItem, next_due: float | None) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        if self._work.get((item.kind, item.key)) != item.leased_until:
+            return  # marked or claimed meanwhile
+        if next_due is None:
+            self._work.remove((item.kind, item.key))
+        else:
+            self._work.set((item.kind, item.key), next_due)
+
+    # groups
+
+    async def group(self, name: str) -> GroupState:
+        """See :class:`autoscaler.ports.Store`."""
+        return GroupState(self._groups.get(name, _Group()).record, self._frozen, self._clock())
+
+    async def put_group(self, put: GroupPut) -> Put | AlreadyDecided | Changed:
+        """See :class:`autoscaler.ports.Store`."""
+        group = self._groups.get(put.name, _Group())
+        if put.decision is not None and put.decision.id in group.decided:
+            return AlreadyDecided(group.decided[put.decision.id])
+        if put.expected != group.record.version or _token(put.freeze) != _token(self._frozen):
+            return Changed(GroupState(group.record, self._frozen, self._clock()))
+        self._groups[put.name] = group
+        group.record = replace(put.record, version=max(put.record.version, put.expected + 1))
+        if put.reconcile_at is not None:
+            self._work.set(("group", put.name), put.reconcile_at)
+        return Put(None if put.decision is None else _keep(group, put.decision, coalesce=put.coalesce))
+
+    async def decisions(self, name: str, *, limit: int) -> list[Decision]:
+        """See :class:`autoscaler.ports.Store`."""
+        return self._groups.get(name, _Group()).decisions[:limit]
+
+    async def freeze(self, freeze: Freeze | None) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        self._frozen = freeze
+
+    # schedules
+
+    async def schedule(self, name: str, digest: str, first: float) -> float:
+        """See :class:`autoscaler.ports.Store`."""
+        present = self._schedules.get(name)
+        if present is None or present.digest != digest:
+            self._schedules[name] = _Schedule(digest, first)
+            self._work.set(("schedule", name), first)
+            return first
+        if present.due < math.inf and self._work.get(("schedule", name)) is None:
+            self._work.set(("schedule", name), present.due)
+        return present.due
+
+    async def advance(self, name: str, due: float, following: float | None) -> bool:
+        """See :class:`autoscaler.ports.Store`."""
+        present = self._schedules.get(name)
+        if present is None or present.due != due:
+            return False
+        present.due = math.inf if following is None else following
+        if following is None:
+            self._work.remove(("schedule", name))
+        else:
+            self._work.set(("schedule", name), following)
+        return True
+
+    # dead letters, replicas, declarations
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        for letter in letters:
+            kept = self._letters.setdefault(letter.kind, [])
+            kept.append(letter)
+            size = self._letter_bytes.get(letter.kind, 0) + len(letter.payload)
+            while len(kept) > DEAD_LETTERS or (size > DEAD_LETTER_BYTES and len(kept) > 1):
+                size -= len(kept.pop(0).payload)
+            self._letter_bytes[letter.kind] = size
+
+    async def dead_letters(self, kind: str, *, limit: int) -> list[DeadLetter]:
+        """See :class:`autoscaler.ports.Store`."""
+        return self._letters.get(kind, [])[::-1][:limit]
+
+    async def beat(self, heartbeat: Heartbeat) -> Pulse:
+        """See :class:`autoscaler.ports.Store`."""
+        now = self._clock()
+        self._replicas[heartbeat.replica] = (now, heartbeat)
+        living = {name: beat for name, beat in self._replicas.items() if now - beat[0] < REPLICA_SILENCE}
+        self._replicas = dict(sorted(living.items()))
+        in_force = "" if self._in_force is None else self._in_force[0]
+        return Pulse([beat for _, beat in self._replicas.values()], in_force, now)
+
+    async def publish(self, generation: str, documents: bytes, *, insist: bool) -> str:
+        """See :class:`autoscaler.ports.Store`."""
+        if self._in_force is not None and generation in self._generations:
+            if self._in_force[0] == generation or not insist:
+                return self._in_force[0]
+            self._generations.remove(generation)
+        self._generations.append(generation)
+        del self._generations[:-GENERATIONS]
+        self._in_force = (generation, documents)
+        return generation
+
+    async def generation(self) -> tuple[str, bytes] | None:
+        """See :class:`autoscaler.ports.Store`."""
+        return self._in_force
+
+
+def _admitted(window: _Window, write: WindowWrite) -> tuple[dict[str, list[tuple[float, float]]], list[str]]:
+    """The points whose series are in the window or find room there, and the names of those that do not."""
+    taken: dict[str, list[tuple[float, float]]] = {}
+    refused: list[str] = []
+    room = write.spec.max_series - len(window.series)
+    for name, points in write.points.items():
+        if not points:
+            continue
+        if name not in window.series:
+            if room <= 0:
+                refused.append(name)
+                continue
+            room -= 1
+        taken[name] = list(_points(points))
+    return taken, refused
+
+
+def _merge(
+    window: _Window, write: WindowWrite, taken: Mapping[str, list[tuple[float, float]]], now: float
+) -> tuple[list[str], dict[str, int]]:
+    """Merge ``taken`` in; the names of what was written, and how many points were too old."""
+    touched: list[str] = []
+    too_old: dict[str, int] = {}
+    cutoff = _cutoff(window, write, now)
+    for name, points in taken.items():
+        fresh = [point for point in points if point[0] > cutoff]
+        if len(fresh) < len(points):
+            too_old[name] = len(points) - len(fresh)
+        if fresh:
+            window.series[name] = _grown(window.series.get(name, b""), fresh, cutoff, write.spec.max_points)
+            touched.append(name)
+    return touched, too_old
+
+
+def _grown(packed: bytes, fresh: list[tuple[float, float]], cutoff: float, at_most: int) -> bytes:
+    """As :func:`autoscaler.measures.series.merged`, but quick where points come in order."""
+    before = _last_time(packed) if packed else -math.inf
+    for time, _ in fresh:
+        if time <= before:
+            return merged(packed, fresh, newer_than=cutoff, at_most=at_most)
+        before = time
+    grown = packed + pack(fresh)
+    start = max(0, len(grown) - at_most * POINT_BYTES)
+    while _time_at(grown, start)[0] <= cutoff:
+        start += POINT_BYTES
+    return grown[start:]
+
+
+def _leave(window: _Window, leaves: Mapping[str, float]) -> list[str]:
+    gone = [name for name, at in leaves.items() if name in window.series and _last_time(window.series[name]) <= at]
+    for name in gone:
+        del window.series[name]
+    return gone
+
+
+def _sweep(window: _Window, write: WindowWrite, now: float) -> list[str]:
+    """Take out the series that have fallen silent, now and then."""
+    if now - window.swept < sweep_interval(write.spec.horizon):
+        return []
+    window.swept = now
+    cutoff = _cutoff(window, write, now)
+    gone = [name for name, packed in window.series.items() if _last_time(packed) <= cutoff]
+    for name in gone:
+        del window.series[name]
+    return gone
+
+
+def _cutoff(window: _Window, write: WindowWrite, now: float) -> float:
+    return -math.inf if window.newest is None else min(window.newest, now) - write.spec.horizon
+
+
+def _last_time(packed: bytes) -> float:
+    time: float = _time_at(packed, len(packed) - POINT_BYTES)[0]
+    return time
+
+
+def _keep(group: _Group, decision: Decision, *, coalesce: bool) -> Decision:
+    """Put a decision on top, or in the place of an equal hold; what was kept."""
+    newest = group.decisions[0] if group.decisions else None
+    if coalesce and newest is not None and _same_hold(newest, decision):
+        first = newest.time if newest.first is None else newest.first
+        decision = replace(decision, times=newest.times + decision.times, first=first)
+        group.decisions[0] = decision
+    else:
+        group.decisions.insert(0, decision)
+        del group.decisions[DECISIONS:]
+    group.decided[decision.id] = decision
+    if len(group.decided) > DECISIONS:
+        del group.decided[next(iter(group.decided))]
+    return decision
+
+
+def _same_hold(one: Decision, other: Decision) -> bool:
+    return one.decision == other.decision == "hold" and (one.policy, one.reason, one.before, one.to) == (
+        other.policy,
+        other.reason,
+        other.before,
+        other.to,
+    )
+
+
+def _token(freeze: Freeze | None) -> str:
+    return "" if freeze is None else freeze.token
+
+
+_fits: type[Store] = MemoryStore

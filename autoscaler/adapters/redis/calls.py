@@ -1,0 +1,151 @@
+"""Calls of our functions in Redis: the library is loaded when missing, errors are translated, each has a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from autoscaler.errors import TemporaryError
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
+
+_Answer = TypeVar("_Answer")
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Our functions: a name that no other version has, and the text."""
+
+    name: str
+    text: str
+
+
+@cache
+def library() -> Library:
+    """The Lua files beside this module as one library, named by a digest of them."""
+    folder = resources.files("autoscaler.adapters.redis").joinpath("functions")
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".lua")), key=lambda file: file.name)
+    body = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    name = f"autoscaler_{hashlib.sha256(body.encode()).hexdigest()[:12]}"
+    # on one line, so that line numbers in error messages are those of the joined files plus one
+    return Library(name, f"#!lua name={name}\nlocal LIBRARY = '{name}'\n{body}")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a function.
+
+    Attributes:
+        prefix: of the keys that it may touch.
+        asked: what it is asked, of plain values.
+        data: packed points or the like, as they are.
+    """
+
+    function: str
+    prefix: str
+    asked: Any
+    data: bytes = b""
+
+
+class Caller:
+    """A connection pool, the functions, and what both can get wrong.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        deadline: seconds in which each call must have been answered.
+        clock: takes the place of the server's clock; for tests, that need one they can set.
+    """
+
+    def __init__(self, url: str, *, deadline: float, clock: Callable[[], float] | None = None) -> None:
+        self.shown = redacted(url)
+        self._deadline = deadline
+        self._clock = clock
+        try:
+            self._client = redis.asyncio.Redis.from_url(
+                url,
+                socket_connect_timeout=deadline,
+                # what must be repeated is repeated by those who know whether it may be
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:
+            raise ValueError(f"{self.shown}: not a URL of a Redis: {error}") from error
+
+    async def __call__(self, calls: Sequence[Call]) -> list[Any]:
+        """The answers in the order asked; the calls travel together, and each is atomic for itself.
+
+        Raises:
+            TemporaryError: at least one of them has failed or was not answered; any of them may have happened.
+        """
+        return await self.bounded(self._call(calls)) if calls else []
+
+    async def bounded(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
+        """``work`` within the deadline, its errors translated."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await work
+        except TimeoutError as error:
+            raise TemporaryError(f"{self.shown}: no answer within {self._deadline:g} s") from error
+        except (RedisError, OSError) as error:
+            raise TemporaryError(f"{self.shown}: {error}") from error
+
+    def plain(self, *command: str | bytes | float) -> Coroutine[Any, Any, Any]:
+        """A command that is no function of ours, to be bounded or combined."""
+        return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def _call(self, calls: Sequence[Call]) -> list[Any]:
+        answers = await self._send(calls)
+        missing = [number for number, answer in enumerate(answers) if _is_missing(answer)]
+        if missing:
+            await self._load()
+            repeated = await self._send([calls[number] for number in missing])
+            for number, answer in zip(missing, repeated, strict=True):
+                answers[number] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _send(self, calls: Sequence[Call]) -> list[Any]:
+        now = "" if self._clock is None else repr(self._clock())
+        pipeline: Pipeline = self._client.pipeline(transaction=False)
+        for call in calls:
+            name = f"{library().name}_{call.function}"
+            pipeline.execute_command("FCALL", name, 1, call.prefix, now, _encode(call.asked), call.data)
+        return await pipeline.execute(raise_on_error=False)
+
+    async def _load(self) -> None:
+        try:
+            await self.plain("FUNCTION", "LOAD", library().text)
+        except ResponseError as error:
+            # a replica that found them missing at the same time was quicker
+            if "already exists" not in str(error):
+                raise
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+
+def _is_missing(answer: object) -> bool:
+    return isinstance(answer, ResponseError) and "Function not found" in str(answer)
+
+
+def redacted(url: str) -> str:
+    """The URL without what is secret in it."""
+    hidden = re.sub(r"(?<=://)([^/@]*):([^/]*)@", r"\1:***@", url)
+    return re.sub(r"(?i)(password=)[^&]*", r"\1***", hidden)

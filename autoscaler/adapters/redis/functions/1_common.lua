@@ -1,0 +1,59 @@
+-- The part that all functions share.
+--
+-- The files of this folder are joined in the order of their names into one library; `LIBRARY` stands before them and is
+-- the library's name, which carries a digest of the text, so that libraries of several versions live side by side.
+--
+-- A function is called with one key, the prefix of the shard that it works on ("NAMESPACE:{s07}:"), and
+--   args[1]  now, in Unix seconds; "" in production: then it is the server's clock
+--   args[2]  what is asked, as MessagePack
+--   args[3]  packed points, for `write` only
+-- It touches no key outside its shard. Answers are MessagePack, in arrays: an empty Lua table would not say whether it
+-- is a list or a map, and nil ends a list. What may be missing is a list of none or one.
+
+local function register(name, callback, flags)
+  redis.register_function{function_name = LIBRARY .. '_' .. name, callback = callback, flags = flags or {}}
+end
+
+local function clock(args)
+  if args[1] ~= '' then
+    return tonumber(args[1])
+  end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+local function asked(keys, args)
+  return keys[1], clock(args), cmsgpack.unpack(args[2])
+end
+
+-- Numbers as text: Lua's own way keeps 14 digits only.
+local function exact(number)
+  return string.format('%.17g', number)
+end
+
+local function whole_number(number)
+  return string.format('%.0f', number)
+end
+
+local function maybe(value)
+  if value then
+    return {value}
+  end
+  return {}
+end
+
+-- Calls command(key, ...) with a list of any length, some at a time: Lua's stack is short.
+local function in_pieces(command, key, list)
+  for from = 1, #list, 1000 do
+    redis.call(command, key, unpack(list, from, math.min(from + 999, #list)))
+  end
+end
+
+-- Makes work due, or leaves it where it is due earlier.
+local function due_at_latest(prefix, item, due)
+  redis.call('ZADD', prefix .. 'work', 'LT', exact(due), item)
+end
+
+local function due_at(prefix, item, due)
+  redis.call('ZADD', prefix .. 'work', exact(due), item)
+end

@@ -1,0 +1,55 @@
+-- What belongs to no shard; all of it under the prefix "NAMESPACE:{hub}:".
+--   `letters:KIND`   list of dead letters, newest first; `letter-bytes` hash: kind -> how long they are together
+--   `replicas`       sorted set by the time of the last heartbeat; `heartbeats` hash: replica -> what it said
+--   `declarations`   hash: generation and documents in force; `generations` list of all that were, newest first
+
+register('bury', function(keys, args)
+  local prefix, _, ask = asked(keys, args)
+  local most, most_bytes = ask[1], ask[2]
+  for _, letter in ipairs(ask[3]) do
+    local kind, json = letter[1], letter[2]
+    local key = prefix .. 'letters:' .. kind
+    local count = redis.call('LPUSH', key, json)
+    local size = redis.call('HINCRBY', prefix .. 'letter-bytes', kind, #json)
+    while count > most or (size > most_bytes and count > 1) do
+      size = redis.call('HINCRBY', prefix .. 'letter-bytes', kind, -#redis.call('RPOP', key))
+      count = count - 1
+    end
+  end
+  return ''
+end)
+
+-- Says that a replica lives; the heartbeats of all that do, by name, and the generation in force.
+register('beat', function(keys, args)
+  local prefix, now, ask = asked(keys, args)
+  local name, json, silence = ask[1], ask[2], ask[3]
+  redis.call('ZADD', prefix .. 'replicas', exact(now), name)
+  redis.call('HSET', prefix .. 'heartbeats', name, json)
+  local silent = redis.call('ZRANGEBYSCORE', prefix .. 'replicas', '-inf', exact(now - silence))
+  in_pieces('ZREM', prefix .. 'replicas', silent)
+  in_pieces('HDEL', prefix .. 'heartbeats', silent)
+  local names, beats = redis.call('ZRANGE', prefix .. 'replicas', 0, -1), {}
+  table.sort(names)
+  for i, living in ipairs(names) do
+    beats[i] = redis.call('HGET', prefix .. 'heartbeats', living)
+  end
+  return cmsgpack.pack({beats, redis.call('HGET', prefix .. 'declarations', 'generation') or '', now})
+end)
+
+-- Puts declarations into force, unless newer ones have superseded them; what is in force then.
+register('publish', function(keys, args)
+  local prefix, _, ask = asked(keys, args)
+  local generation, insist, most, documents = ask[1], ask[2], ask[3], args[3]
+  local key, list = prefix .. 'declarations', prefix .. 'generations'
+  local present = redis.call('HGET', key, 'generation')
+  if present and redis.call('LPOS', list, generation) then
+    if present == generation or not insist then
+      return present
+    end
+    redis.call('LREM', list, 0, generation)
+  end
+  redis.call('LPUSH', list, generation)
+  redis.call('LTRIM', list, 0, most - 1)
+  redis.call('HSET', key, 'generation', generation, 'documents', documents)
+  return generation
+end)

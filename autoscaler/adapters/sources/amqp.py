@@ -1,0 +1,224 @@
+"""Measures from AMQP 0-9-1: a durable queue of its own on a topic exchange, acknowledged in multiples."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import aio_pika
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelAccessRefused,
+    ChannelPreconditionFailed,
+    ConnectionNotAllowed,
+    ProbableAuthenticationError,
+)
+from yarl import URL
+
+from autoscaler.adapters.sources.decode import LIVE, Limits
+from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls
+from autoscaler.errors import PermanentError, TemporaryError
+from autoscaler.ports import Source
+
+_CALL_TIMEOUT: Final = 10.0
+_REFUSALS: Final = (
+    AuthenticationError,
+    ProbableAuthenticationError,
+    ConnectionNotAllowed,
+    ChannelAccessRefused,
+    ChannelPreconditionFailed,
+)
+"""What only people can mend."""
+
+
+class AmqpSource(LinkedSource):
+    """See :class:`autoscaler.ports.Source`.
+
+    Args:
+        url: ``amqp[s]://[user[:password]@]host[:port][/vhost]``.
+        queue: name; declared durable, so it collects also while nobody listens.
+        exchange: topic exchange that the queue is bound to, declared durable; "" for none.
+        routing_key: what the queue takes of the exchange.
+        prefetch: messages in hand and waiting, at most.
+        quorum: a quorum queue, replicated by the broker.
+        ttl: seconds after which the broker drops a message that nobody took; None means never.
+        max_length: messages that the queue holds before the oldest are dropped; None means no limit.
+        username: stands above the one in the URL.
+        password: stands above the one in the URL.
+        tls: for ``amqps``; the system's authorities when None.
+        trusted: whether measures may name their project.
+        now: the time that timestamps are compared with.
+        limits: of time and size.
+
+    Raises:
+        PermanentError: the URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], float],
+        queue: str = "autoscaler.measures",
+        exchange: str = "measures",
+        routing_key: str = "#",
+        prefetch: int = 2000,
+        quorum: bool = False,
+        ttl: float | None = None,
+        max_length: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        tls: Tls | None = None,
+        trusted: bool = False,
+        limits: Limits = LIVE,
+    ) -> None:
+        address = _address(url, username, password)
+        super().__init__(f"amqp://{address.host}:{address.port}/{queue}", now=now, trusted=trusted, limits=limits)
+        self._url = address
+        self._queue = queue
+        self._exchange = exchange
+        self._routing_key = routing_key
+        self._prefetch = prefetch
+        self._tls = (tls or Tls()) if address.scheme == "amqps" else None
+        self._arguments: dict[str, aio_pika.abc.FieldValue] = {}
+        if quorum:
+            self._arguments["x-queue-type"] = "quorum"
+        if ttl is not None:
+            self._arguments["x-message-ttl"] = round(ttl * 1000)
+        if max_length is not None:
+            self._arguments["x-max-length"] = max_length
+
+    @asynccontextmanager
+    async def _linked(self) -> AsyncIterator[Link]:
+        context = None if self._tls is None else await asyncio.to_thread(self._tls.context)
+        with _translated():
+            connection = await aio_pika.connect(self._url, ssl_context=context, timeout=_CALL_TIMEOUT)
+        try:
+            with _translated():
+                async with asyncio.timeout(_CALL_TIMEOUT):
+                    link = await self._consuming(connection)
+            yield link
+        finally:
+            await connection.close()
+
+    async def _consuming(self, connection: aio_pika.abc.AbstractConnection) -> _AmqpLink:
+        channel = await connection.channel(publisher_confirms=False)
+        await channel.set_qos(prefetch_count=self._prefetch)
+        queue = await channel.declare_queue(self._queue, durable=True, arguments=self._arguments)
+        if self._exchange:
+            exchange = await channel.declare_exchange(self._exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+            await queue.bind(exchange, self._routing_key)
+        # beneath aio-pika's own message objects, which cost as much as all the rest
+        link = _AmqpLink(await channel.get_underlay_channel())
+        await link.consume(self._queue)
+        return link
+
+
+def _address(url: str, username: str | None, password: str | None) -> URL:
+    try:
+        address = URL(url)
+    except ValueError as error:
+        raise PermanentError(f"AMQP URL: {error}") from error
+    if address.scheme not in {"amqp", "amqps"} or not address.host:
+        raise PermanentError("AMQP URL: expected amqp://[user[:password]@]host[:port][/vhost], or amqps:// for TLS")
+    if address.port is None:
+        address = address.with_port(5671 if address.scheme == "amqps" else 5672)
+    if username is not None:
+        address = address.with_user(username)
+    return address if password is None else address.with_password(password)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The client's errors as ours."""
+    try:
+        yield
+    except _REFUSALS as error:
+        raise TemporaryError(_said(error), delay=REFUSED_DELAY) from error
+    except (AMQPError, OSError, RuntimeError) as error:  # RuntimeError: a connection that closed during a call
+        raise TemporaryError(_said(error)) from error
+    except asyncio.CancelledError as error:
+        # the client cancels the calls of a connection that is lost; only a task that is asked to end must end
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise TemporaryError("the connection was lost") from error
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+class _AmqpLink:
+    """See :class:`autoscaler.adapters.sources.link.Link`. One channel, whose tags mean nothing to any other."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self._channel = channel
+        self._inbox: deque[Received] = deque()
+        self._stirred = asyncio.Event()
+        self._loss = ""  # why the link is lost, "" while it is not
+        self._last_tag = 0
+
+    async def consume(self, queue: str) -> None:
+        """Begin."""
+        self._channel.closing.add_done_callback(self._closed)
+        self._channel.on_consumer_cancel_callbacks.add(self._cancelled)
+        await self._channel.basic_consume(queue, self._arrived)
+
+    @property
+    def alive(self) -> bool:
+        return not self._loss
+
+    @property
+    def waiting(self) -> int:
+        return len(self._inbox)
+
+    async def take(self) -> Sequence[Received]:
+        while not self._loss and not self._inbox:
+            self._stirred.clear()
+            await self._stirred.wait()
+        if self._loss:
+            raise TemporaryError(self._loss)
+        taken = list(self._inbox)
+        self._inbox.clear()
+        return taken
+
+    async def ack(self, received: Sequence[Received]) -> None:
+        tag = received[-1].token
+        if self._loss or tag is None:
+            return
+        try:
+            with _translated():
+                async with asyncio.timeout(_CALL_TIMEOUT):
+                    # "multiple" is everything up to the tag: tags come in order, and earlier deliveries were before
+                    await self._channel.basic_ack(tag, multiple=True)
+        except TemporaryError as error:
+            self._lose(str(error))
+
+    async def _arrived(self, message: DeliveredMessage) -> None:
+        tag = message.delivery_tag
+        if tag != self._last_tag + 1:
+            self._lose(f"the broker sent message {tag} after {self._last_tag}")
+            return
+        self._last_tag = tag
+        self._inbox.append(Received(message.body, tag))
+        self._stirred.set()
+
+    def _closed(self, closing: asyncio.Future[object]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        self._lose("the connection was lost" if error is None else f"the connection was lost: {_said(error)}")
+
+    def _cancelled(self, _: object) -> None:
+        self._lose("the queue was deleted")
+
+    def _lose(self, why: str) -> None:
+        self._loss = self._loss or why
+        self._stirred.set()
+
+
+_fits: type[Source] = AmqpSource

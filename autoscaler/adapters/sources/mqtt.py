@@ -1,0 +1,301 @@
+"""Measures from MQTT: QoS 1, a session that outlives the connection, acknowledged by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from urllib.parse import unquote, urlsplit
+
+import aiomqtt
+import structlog
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from autoscaler.adapters.sources.decode import LIVE, Limits
+from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls
+from autoscaler.errors import PermanentError, TemporaryError
+from autoscaler.ports import Source
+
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+_CONNECT_TIMEOUT: Final = 5.0
+_KEEPALIVE: Final = 60
+_MOST_UNPROMISED: Final = 50_000
+"""Messages of QoS 0 that may wait; nobody slows their sender down, and the protocol allows to lose them."""
+_UNSUPPORTED_VERSION: Final = 132
+_REFUSALS: Final = frozenset({128, 133, 134, 135, 138, 140, 144, 157})
+"""Reason codes that only people can mend (MQTT 5.0, 3.2.2.2): credentials, permission, client id, ban, move."""
+_QOS: Final = 1
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """A broker, from a URL ``mqtt[s]://[user[:password]@]host[:port]``."""
+
+    host: str
+    port: int
+    username: str | None
+    password: str | None
+    secure: bool
+
+    @classmethod
+    def of(cls, url: str) -> _Address:
+        """Raises PermanentError: not such a URL."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise PermanentError(f"MQTT URL: {error}") from error
+        if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
+            raise PermanentError("MQTT URL: expected mqtt://[user[:password]@]host[:port], or mqtts:// for TLS")
+        return cls(
+            parts.hostname,
+            port or _PORTS[parts.scheme],
+            None if parts.username is None else unquote(parts.username),
+            None if parts.password is None else unquote(parts.password),
+            parts.scheme == "mqtts",
+        )
+
+
+class MqttSource(LinkedSource):
+    """See :class:`autoscaler.ports.Source`.
+
+    Speaks MQTT 5 and, where the broker does not, 3.1.1. The broker keeps the session, and with it what is not
+    acknowledged, under ``client_id``: two clients of one id would throw each other out for ever.
+
+    Args:
+        url: ``mqtt[s]://[user[:password]@]host[:port]``.
+        topic_filter: what to subscribe to; ``$share/GROUP/measures/#`` for a share.
+        client_id: the session's name.
+        username: stands above the one in the URL.
+        password: stands above the one in the URL.
+        tls: for ``mqtts``; the system's authorities when None.
+        receive_maximum: messages in hand and waiting, at most; MQTT 5 only, a 3.1.1 broker has its own limit.
+        session_expiry: seconds that the broker keeps the session of a client that is gone; MQTT 5 only.
+        trusted: whether measures may name their project.
+        now: the time that timestamps are compared with.
+        limits: of time and size.
+
+    Raises:
+        PermanentError: the URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], float],
+        topic_filter: str = "measures/#",
+        client_id: str = "autoscaler",
+        username: str | None = None,
+        password: str | None = None,
+        tls: Tls | None = None,
+        receive_maximum: int = 2000,
+        session_expiry: float = 86_400.0,
+        trusted: bool = False,
+        limits: Limits = LIVE,
+    ) -> None:
+        address = _Address.of(url)
+        super().__init__(
+            f"mqtt://{address.host}:{address.port}/{topic_filter}", now=now, trusted=trusted, limits=limits
+        )
+        self._address = address
+        self._topic_filter = topic_filter
+        self._client_id = client_id
+        self._username = address.username if username is None else username
+        self._password = address.password if password is None else password
+        self._tls = (tls or Tls()) if address.secure else None
+        self._receive_maximum = receive_maximum
+        self._session_expiry = session_expiry
+        self._version = aiomqtt.ProtocolVersion.V5
+
+    @asynccontextmanager
+    async def _linked(self) -> AsyncIterator[Link]:
+        context = None if self._tls is None else await asyncio.to_thread(self._tls.context)
+        inbox = _Inbox()
+        client = self._client(inbox, context)
+        await self._connect(client)
+        try:
+            await self._subscribe(client)
+            yield _MqttLink(client, inbox, self._receive_maximum)
+        finally:
+            await client.leave()
+
+    def _client(self, inbox: _Inbox, context: ssl.SSLContext | None) -> _AckingClient:
+        options: dict[str, Any]
+        if self._version is aiomqtt.ProtocolVersion.V5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = int(self._session_expiry)
+            properties.ReceiveMaximum = self._receive_maximum
+            options = {"clean_start": False, "properties": properties}
+        else:
+            options = {"clean_session": False}
+        return _AckingClient(
+            self._address.host,
+            self._address.port,
+            identifier=self._client_id,
+            username=self._username,
+            password=self._password,
+            protocol=self._version,
+            tls_context=context,
+            timeout=_CONNECT_TIMEOUT,
+            keepalive=_KEEPALIVE,
+            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", lambda maxsize: inbox),  # noqa: ARG005
+            **options,
+        )
+
+    async def _connect(self, client: _AckingClient) -> None:
+        try:
+            await client.enter()
+        except aiomqtt.MqttError as error:
+            reason = _reason(error)
+            if reason == _UNSUPPORTED_VERSION or isinstance(error, _HungUpError):
+                self._version = _other(self._version)
+                raise TemporaryError(f"the broker refused the protocol: {error}", delay=0.2) from error
+            raise TemporaryError(str(error), delay=REFUSED_DELAY if reason in _REFUSALS else None) from error
+
+    async def _subscribe(self, client: _AckingClient) -> None:
+        try:
+            (granted,) = await client.subscribe(self._topic_filter, qos=_QOS)
+        except (aiomqtt.MqttError, ValueError) as error:
+            raise TemporaryError(f"subscribing to {self._topic_filter}: {error}") from error
+        code = granted.value if isinstance(granted, ReasonCode) else granted
+        if code >= 128:
+            raise TemporaryError(f"subscribing to {self._topic_filter}: {granted}", delay=REFUSED_DELAY)
+        if code < _QOS:
+            _log.warning("source unacknowledged", source=self.name, error="the broker grants QoS 0 only")
+
+
+def _other(version: aiomqtt.ProtocolVersion) -> aiomqtt.ProtocolVersion:
+    five, three = aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311
+    return three if version is five else five
+
+
+def _reason(error: aiomqtt.MqttError) -> int | None:
+    """The broker's reason code in MQTT 5's numbers, None where it gave none."""
+    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    return code.value if isinstance(code, ReasonCode) else code
+
+
+class _MqttLink:
+    """See :class:`autoscaler.adapters.sources.link.Link`."""
+
+    def __init__(self, client: _AckingClient, inbox: _Inbox, at_most: int) -> None:
+        self._client = client
+        self._inbox = inbox
+        self._at_most = at_most
+
+    @property
+    def alive(self) -> bool:
+        return not self._client.lost
+
+    @property
+    def waiting(self) -> int:
+        return self._inbox.qsize()
+
+    async def take(self) -> Sequence[Received]:
+        if self._client.lost:
+            raise TemporaryError("the connection was lost")
+        try:
+            message = await anext(self._client.messages)
+        except aiomqtt.MqttError as error:
+            raise TemporaryError(f"the connection was lost: {error.__cause__ or error}") from error
+        taken = [_received(message)]
+        while len(taken) < self._at_most and not self._inbox.empty():
+            taken.append(_received(self._inbox.get_nowait()))
+        return taken
+
+    async def ack(self, received: Sequence[Received]) -> None:
+        for message in received:
+            if message.token is not None:
+                self._client.ack(message.token)
+
+
+def _received(message: aiomqtt.Message) -> Received:
+    return Received(message.payload, message.mid if message.qos == _QOS else None)
+
+
+class _Inbox(asyncio.Queue[aiomqtt.Message]):
+    """Bounds what was sent with QoS 0; QoS 1 is bounded by what the broker sends unacknowledged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped = 0
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        if item.qos == 0 and self.qsize() >= _MOST_UNPROMISED:
+            if not self._dropped:
+                _log.warning("messages dropped", reason="more of QoS 0 than can be taken", waiting=self.qsize())
+            self._dropped += 1
+            return
+        super().put_nowait(item)
+
+
+class _HungUpError(aiomqtt.MqttError):
+    """The broker closed the connection instead of answering; brokers of 3.1.1 do so to version 5."""
+
+
+class _AckingClient(aiomqtt.Client):
+    """The one place that reaches beneath aiomqtt, into paho: aiomqtt 2.5 acknowledges on receipt, paho need not.
+
+    The contract tests of the sources fail when this no longer holds.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lost = False
+        self._client.manual_ack_set(True)
+
+    def ack(self, mid: int) -> None:
+        """Acknowledge on this connection, or not at all when it is lost."""
+        if not self.lost:
+            self._client.ack(mid, _QOS)
+
+    async def enter(self) -> None:
+        """Connect; leaves nothing open behind when that fails.
+
+        aiomqtt connects in a thread, which cannot be cancelled: cancelled meanwhile, this waits for it to end.
+        """
+        entering = asyncio.ensure_future(self.__aenter__())
+        try:
+            await asyncio.shield(entering)
+        except BaseException:
+            await asyncio.wait([entering])
+            await self._hang_up()
+            raise
+
+    async def leave(self) -> None:
+        """Disconnect, or drop the connection if the broker does not answer."""
+        try:
+            await self.__aexit__(None, None, None)
+        except aiomqtt.MqttError:
+            _log.debug("broker did not answer the farewell")
+        finally:
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """Close what aiomqtt leaves open when a connection was not made, or not ended, as it expects."""
+        self.lost = True
+        self._client.disconnect()
+        with contextlib.suppress(OSError):
+            self._client.loop_write()
+        if self._client.socket() is not None:
+            self._client._sock_close()  # noqa: SLF001
+        if self._misc_task is not None:
+            await asyncio.wait([self._misc_task])
+
+    def _on_disconnect(self, *args: Any, **kwargs: Any) -> None:
+        self.lost = True
+        super()._on_disconnect(*args, **kwargs)
+        if not self._connected.done():
+            self._connected.set_exception(_HungUpError("closed the connection without an answer"))
+
+
+_fits: type[Source] = MqttSource

@@ -1,0 +1,322 @@
+"""One look at an alarm: from a window and a record to the next record, what happened, and when to look again.
+
+Nothing here awaits or reads a clock, so a live run, a replay and a simulation are the same function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from autoscaler.alarms.alarm import AlarmRecord, AlarmState
+from autoscaler.alarms.granules import (
+    aggregates,
+    aligned,
+    aligned_window,
+    granule_at,
+    newest_counting,
+    sliding_end,
+    sliding_window,
+    slides,
+)
+from autoscaler.alarms.rules import EvaluateWhen, WindowKind
+from autoscaler.alarms.time_constraints import next_edge, within
+from autoscaler.alarms.verdict import Assessment, Keep, TooFew, assess, explained, next_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from autoscaler.alarms.alarm import Alarm
+    from autoscaler.alarms.granules import Span
+    from autoscaler.measures.window import WindowView
+
+MAX_HOLD = 600.0
+"""Seconds after which missing data is believed though a source is still behind."""
+RECHECK = 1.0
+"""Seconds until an evaluation that was held back is tried again."""
+POLICY_SCHEME = "policy://"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What is known of the measures' sources.
+
+    Attributes:
+        caught_up: nothing is waiting to be read anywhere; what is missing is truly missing.
+        max_hold: seconds after which that is believed anyway.
+    """
+
+    caught_up: bool = True
+    max_hold: float = MAX_HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of an alarm's state; ``version`` is the record's that it made."""
+
+    version: int
+    time: float
+    previous: AlarmState
+    current: AlarmState
+    reason: str
+    reason_data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """The state's actions are due once more; ``number`` counts from 1."""
+
+    version: int
+    time: float
+    state: AlarmState
+    number: int
+    reason: str
+    reason_data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Consideration:
+    """The state lasts, and its policies are to be reconsidered."""
+
+    version: int
+    time: float
+    state: AlarmState
+
+
+Happening = Transition | Repetition | Consideration
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one evaluation came to.
+
+    Attributes:
+        record: equal to the one given when nothing changed.
+        happenings: in order; each belongs to a version of the record, the last to ``record``.
+        next_due: Unix seconds at which to look again though nothing arrives; None means never.
+        held: missing data is not believed yet.
+        as_aligned: the window should slide, but its granule is too short for how often series report.
+    """
+
+    record: AlarmRecord
+    happenings: Sequence[Happening] = ()
+    next_due: float | None = None
+    held: bool = False
+    as_aligned: bool = False
+
+
+@dataclass(slots=True)
+class _Look:
+    """The evaluation under way."""
+
+    alarm: Alarm
+    view: WindowView
+    now: float
+    sources: Sources
+    record: AlarmRecord
+    happenings: list[Happening] = field(default_factory=list)
+    held: bool = False
+
+    def change(self, **fields: Any) -> None:
+        """Move the record on by one version, unless that changes nothing."""
+        changed = msgspec.structs.replace(self.record, **fields)
+        if changed != self.record:
+            self.record = msgspec.structs.replace(changed, version=self.record.version + 1)
+
+
+def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sources) -> Outcome:
+    """Look at ``alarm`` as of ``view.asof``. Total.
+
+    Args:
+        record: the present one; version 0 for an alarm that was never accepted.
+        view: of the alarm's window; for a rule over a group's members, of their series alone.
+    """
+    look = _Look(alarm, view, view.asof, sources, record)
+    if not alarm.enabled:
+        return Outcome(record)
+    _adopt_definition(look)
+    if alarm.rule.evaluate is EvaluateWhen.BOUNDARY and alarm.rule.window is WindowKind.ALIGNED:
+        spans = _each_boundary(look)
+    elif within(alarm.time_constraints, look.now):
+        spans = _present_point(look)
+    else:
+        spans = []
+    return Outcome(
+        look.record,
+        tuple(look.happenings),
+        _next_due(look, spans),
+        look.held,
+        alarm.rule.window is WindowKind.SLIDING and not slides(alarm.rule, view),
+    )
+
+
+def _adopt_definition(look: _Look) -> None:
+    """A rule that was changed keeps the alarm's state and starts everything else afresh."""
+    definition = look.alarm.definition
+    if look.record.definition == definition:
+        return
+    look.change(
+        definition=definition,
+        point=None,
+        considered=None,
+        consider_at=None,
+        breaching_since=None,
+        clear_since=None,
+        repeat_at=look.now + look.alarm.repeat_interval if look.alarm.repeat_actions else None,
+    )
+
+
+def _present_point(look: _Look) -> Sequence[Span]:
+    rule = look.alarm.rule
+    if slides(rule, look.view):
+        spans = sliding_window(rule, sliding_end(rule, look.view, look.now))
+    else:
+        spans = aligned_window(rule, newest_counting(rule, look.view, look.now))
+    _judge(look, spans, look.now)
+    return spans
+
+
+def _each_boundary(look: _Look) -> Sequence[Span]:
+    """Every boundary since the last one, in order, however many measures arrived at once."""
+    rule = look.alarm.rule
+    newest = newest_counting(rule, look.view, look.now)
+    for index in _boundaries(look, newest):
+        boundary = aligned(index, rule.granularity).ends
+        if within(look.alarm.time_constraints, boundary):
+            _judge(look, aligned_window(rule, index), boundary)
+        if look.held:
+            break
+        look.change(point=boundary)
+    return aligned_window(rule, newest)
+
+
+def _boundaries(look: _Look, newest: int) -> Sequence[int]:
+    """The granules up to ``newest`` that are not yet evaluated.
+
+    Of a run of empty windows the first and the last are enough: all say the same.
+    """
+    rule, view = look.alarm.rule, look.view
+    following = None
+    if look.record.point is not None:
+        following = granule_at(look.record.point + rule.granularity / 2, rule.granularity)
+    if not view.series:
+        return [newest] if following is None or following <= newest else []
+    oldest = granule_at(min(series.times[0] for series in view.series.values()), rule.granularity)
+    filled = granule_at(max(series.times[-1] for series in view.series.values()), rule.granularity) + rule.granules
+    first = oldest if following is None else max(following, oldest - 1)
+    indexes = list(range(first, min(newest, filled) + 1))
+    return [*indexes, newest] if max(filled, first - 1) < newest else indexes
+
+
+def _judge(look: _Look, spans: Sequence[Span], time: float) -> None:
+    """Assess one point and take the steps that follow from it."""
+    alarm = look.alarm
+    assessment = assess(alarm.rule, aggregates(alarm.rule, look.view, spans), look.record.state)
+    if _not_believed(look, assessment, spans[-1].ends):
+        look.held = True
+        return
+    current = look.record.state
+    state = _after_waiting(look, next_state(current, assessment.verdict), time)
+    if state is not current:
+        _transition(look, assessment, state, time, spans[-1].ends)
+    else:
+        _remain(look, assessment, time, spans[-1].ends)
+
+
+def _not_believed(look: _Look, assessment: Assessment, ends: float) -> bool:
+    """Silence is believed only when nothing waits to be read, or after a long time."""
+    if not assessment.missing or look.sources.caught_up or look.now - ends >= look.sources.max_hold:
+        return False
+    changes = next_state(look.record.state, assessment.verdict) is not look.record.state
+    return changes or isinstance(assessment.verdict, TooFew | Keep)
+
+
+def _after_waiting(look: _Look, state: AlarmState, time: float) -> AlarmState:
+    """``state``, unless ``for`` has not lasted yet or ``keep_firing_for`` still lasts."""
+    rule, current = look.alarm.rule, look.record.state
+    asks = state is AlarmState.ALARM
+    breaching = (look.record.breaching_since or time) if asks and current is not AlarmState.ALARM else None
+    clear = (look.record.clear_since or time) if not asks and current is AlarmState.ALARM else None
+    look.change(
+        breaching_since=breaching if rule.hold_for else None,
+        clear_since=clear if rule.keep_firing_for else None,
+    )
+    if breaching is not None and time - breaching < rule.hold_for:
+        return current
+    if clear is not None and time - clear < rule.keep_firing_for:
+        return current
+    return state
+
+
+def _transition(look: _Look, assessment: Assessment, state: AlarmState, time: float, ends: float) -> None:
+    previous = look.record.state
+    why = explained(look.alarm.rule, previous, state, assessment)
+    reason = why.reason
+    if assessment.missing and not look.sources.caught_up:
+        reason += f" (sources have been behind for more than {look.sources.max_hold:g} s)"
+    look.change(
+        state=state,
+        state_timestamp=time,
+        reason=reason,
+        reason_data=why.data,
+        considered=ends,
+        consider_at=None,
+        evidence=assessment.evidence,
+        repeats=0,
+        repeat_at=time + look.alarm.repeat_interval if look.alarm.repeat_actions else None,
+        breaching_since=None,
+        clear_since=None,
+    )
+    look.happenings.append(Transition(look.record.version, time, previous, state, reason, why.data))
+
+
+def _remain(look: _Look, assessment: Assessment, time: float, ends: float) -> None:
+    record, alarm = look.record, look.alarm
+    if any(action.startswith(POLICY_SCHEME) for action in alarm.actions(record.state)):
+        newly_settled = record.considered is None or ends >= record.considered + alarm.rule.granularity
+        if newly_settled or (record.consider_at is not None and look.now >= record.consider_at):
+            look.change(
+                considered=max(ends, record.considered or ends), consider_at=None, evidence=assessment.evidence
+            )
+            look.happenings.append(Consideration(look.record.version, time, record.state))
+    if record.repeat_at is not None and look.now >= record.repeat_at:
+        why = explained(alarm.rule, record.state, record.state, assessment)
+        following = max(record.repeat_at + alarm.repeat_interval, look.now)
+        look.change(repeats=record.repeats + 1, repeat_at=following)
+        repetition = Repetition(
+            look.record.version, time, record.state, look.record.repeats, why.reason, why.data
+        )
+        look.happenings.append(repetition)
+
+
+def _next_due(look: _Look, spans: Sequence[Span]) -> float | None:
+    """The earliest time at which another look may come to something else."""
+    return min((due for due in _dues(look, spans) if due is not None), default=None)
+
+
+def _dues(look: _Look, spans: Sequence[Span]) -> Iterable[float | None]:
+    record, rule = look.record, look.alarm.rule
+    if look.held:
+        yield look.now + RECHECK
+    if look.alarm.time_constraints:
+        yield next_edge(look.alarm.time_constraints, look.now)
+    if record.breaching_since is not None:
+        yield record.breaching_since + rule.hold_for
+    if record.clear_since is not None:
+        yield record.clear_since + rule.keep_firing_for
+    if spans:
+        yield record.repeat_at
+        yield record.consider_at
+    if any(series.times[-1] >= spans[0].begins for series in look.view.series.values()) if spans else False:
+        yield _next_granule(look)
+
+
+def _next_granule(look: _Look) -> float:
+    rule, now = look.alarm.rule, look.now
+    if not slides(rule, look.view):
+        return (granule_at(now - rule.lateness, rule.granularity) + 1) * rule.granularity + rule.lateness
+    # the window stands at its newest measure for one granule, then trails the clock, a granule at a time
+    start = min(look.view.newest if look.view.newest is not None else now, now) + rule.lateness
+    return start + (granule_at(now - start, rule.granularity) + 1) * rule.granularity

@@ -1,0 +1,197 @@
+"""What a rule sees: the aggregate of each granule of its window.
+
+Gnocchi's order is kept: a value per series and granule first, then one across the series that have one, whoever is
+missing (``needed_overlap=0``, as Aodh asks; gnocchi/rest/aggregates/processor.py, 4.7.1).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from autoscaler.alarms.rules import EvaluateWhen, WindowKind
+from autoscaler.measures.aggregation import AggregationMethod, across, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autoscaler.alarms.rules import Rule
+    from autoscaler.measures.series import Series
+    from autoscaler.measures.window import WindowView
+
+MICROSECOND = 1e-6
+
+parsed = lru_cache(maxsize=1024)(parse)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The times of one granule: begins <= t < ends, or begins < t <= ends where it slides.
+
+    Attributes:
+        begins: Unix seconds.
+        ends: Unix seconds.
+        slides: which end belongs to it.
+    """
+
+    begins: float
+    ends: float
+    slides: bool
+
+    def of(self, series: Series) -> slice:
+        """Where this granule's points are in ``series``."""
+        return series.left_open(self.begins, self.ends) if self.slides else series.right_open(self.begins, self.ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Granule:
+    """One aggregate.
+
+    Attributes:
+        value: None where no series has one: missing is not zero.
+        reporting: series with at least one measure in it.
+    """
+
+    span: Span
+    value: float | None
+    reporting: int
+
+
+def aligned(index: int, granularity: float) -> Span:
+    """Gnocchi's granule number ``index``, counted from the epoch."""
+    return Span(index * granularity, (index + 1) * granularity, slides=False)
+
+
+def aligned_window(rule: Rule, newest: int) -> list[Span]:
+    """The granules an alarm looks at when ``newest`` is the last that counts, oldest first."""
+    return [aligned(index, rule.granularity) for index in range(newest - rule.granules + 1, newest + 1)]
+
+
+def sliding_window(rule: Rule, end: float) -> list[Span]:
+    """The granules that end at ``end``, oldest first."""
+    ends = [end - back * rule.granularity for back in range(rule.granules, -1, -1)]
+    return [Span(begins, ends_at, slides=True) for begins, ends_at in zip(ends, ends[1:], strict=False)]
+
+
+def granule_at(time: float, granularity: float) -> int:
+    """The number of the aligned granule that ``time`` lies in, a microsecond before its begin included.
+
+    The microsecond is what sums of floats may lose: an evaluation due at a granule's end must find it over.
+    """
+    return math.floor((time + MICROSECOND) / granularity)
+
+
+def aggregates(rule: Rule, view: WindowView, spans: Sequence[Span]) -> list[Granule]:
+    """One granule per span, in order.
+
+    Total: a granule nobody reported in has value None.
+    """
+    method = parsed(rule.aggregation_method)
+    found = [_granule(rule, method, view, span) for span in spans]
+    return _differences(found) if rule.rate_of_aggregate else found
+
+
+def _granule(rule: Rule, method: AggregationMethod, view: WindowView, span: Span) -> Granule:
+    name = method.base if rule.rate_of_aggregate else rule.aggregation_method
+    values = []
+    reporting = 0
+    for series in view.series.values():
+        value, reports = _of_series(series, name, span)
+        reporting += reports
+        if value is not None:
+            values.append(value)
+    if not values:
+        return Granule(span, None, reporting)
+    if rule.single:
+        return Granule(span, values[0], reporting)
+    return Granule(span, across(rule.reaggregation_method, values), reporting)
+
+
+def _of_series(series: Series, name: str, span: Span) -> tuple[float | None, bool]:
+    """The value of one series in one granule, and whether it reported; remembered as long as the series is unchanged.
+
+    Only aligned granules come again.
+    """
+    key = (name, span.begins, span.ends)
+    if (known := series.memo.get(key)) is not None:
+        return known  # type: ignore[no-any-return]
+    method = parsed(name)
+    if (measured := series.memo.get(name)) is None:
+        measured = series.memo[name] = method.measured(series)
+    values = measured.values[span.of(measured)]
+    where = span.of(series)
+    answer = (method.aggregate(values) if len(values) else None, where.stop > where.start)
+    if not span.slides:
+        series.memo[key] = answer
+    return answer
+
+
+def _differences(found: Sequence[Granule]) -> list[Granule]:
+    """Successive differences of the granules that have a value; the first has none (Gnocchi's ``aggregate rate:X``)."""
+    differences: list[Granule] = []
+    previous: float | None = None
+    for granule in found:
+        value = None if granule.value is None or previous is None else granule.value - previous
+        differences.append(Granule(granule.span, value, granule.reporting))
+        previous = granule.value if granule.value is not None else previous
+    return differences
+
+
+def interval(view: WindowView) -> float | None:
+    """Seconds between two reports of a typical series; None while no series has reported twice."""
+    spacings = sorted(
+        (series.times[-1] - series.times[0]) / (len(series) - 1) for series in view.series.values() if len(series) > 1
+    )
+    return spacings[len(spacings) // 2] if spacings else None
+
+
+def slides(rule: Rule, view: WindowView) -> bool:
+    """Whether the rule's window slides; one whose granule would be half empty by nature is taken as aligned."""
+    if rule.window is WindowKind.ALIGNED:
+        return False
+    observed = interval(view)
+    return observed is None or rule.granularity >= 2 * observed
+
+
+def sliding_end(rule: Rule, view: WindowView, now: float) -> float:
+    """Where a sliding window ends at ``now``: at the newest measure, or trailing the clock when none comes."""
+    trailing = now - rule.granularity - rule.lateness
+    return trailing if view.newest is None else max(min(view.newest, now), trailing)
+
+
+def newest_counting(rule: Rule, view: WindowView, now: float) -> int:
+    """The number of the newest aligned granule that counts at ``now``."""
+    over = granule_at(now - rule.lateness, rule.granularity) - 1
+    if rule.evaluate is EvaluateWhen.BOUNDARY or view.newest is None:
+        return over
+    present = granule_at(min(view.newest, now), rule.granularity)
+    if rule.evaluate is EvaluateWhen.MEASURE:
+        return max(over, present)
+    newest = granule_at(view.newest, rule.granularity)
+    counting: int = next((index for index in range(newest, over, -1) if _settled(rule, view, index)), over)
+    return counting
+
+
+def _settled(rule: Rule, view: WindowView, index: int) -> bool:
+    """Whether an unfinished granule has all the reports to be expected of it.
+
+    As many series as in the fullest of the granules before, each with at least as many points as in the one before.
+    """
+    counts = {name: _count(series, index, rule.granularity) for name, series in view.series.items()}
+    before = {name: _count(series, index - 1, rule.granularity) for name, series in view.series.items()}
+    if not any(before.values()):
+        return False
+    if any(0 < count < before[name] for name, count in counts.items()):
+        return False
+    reporting = sum(1 for count in counts.values() if count)
+    return reporting >= max(
+        sum(1 for series in view.series.values() if _count(series, index - back, rule.granularity))
+        for back in range(1, rule.evaluation_periods + 1)
+    )
+
+
+def _count(series: Series, index: int, granularity: float) -> int:
+    where = series.right_open(index * granularity, (index + 1) * granularity)
+    return where.stop - where.start

@@ -1,0 +1,164 @@
+"""What must hold between declared things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from autoscaler.alarms.alarm import Alarm
+from autoscaler.alarms.rules import TreatMissingData
+from autoscaler.declarations.alarm import ACTION_KEYS, policy_name
+from autoscaler.declarations.wording import nearest
+from autoscaler.measures.window import ANY_PROJECT
+from autoscaler.scaling.group import Group
+from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from autoscaler.declarations.items import Item
+    from autoscaler.errors import Problem
+
+    ValueT = TypeVar("ValueT")
+
+
+@dataclass(slots=True)
+class Contents:
+    """Everything that was read and is right in itself, duplicates included.
+
+    Attributes:
+        names: of groups and policies, by section, also of those that are wrong in themselves.
+    """
+
+    alarms: list[Item[Alarm]] = field(default_factory=list)
+    groups: list[Item[Group]] = field(default_factory=list)
+    policies: list[Item[ScalingPolicy]] = field(default_factory=list)
+    schedules: list[Item[Schedule]] = field(default_factory=list)
+    names: dict[str, set[str]] = field(default_factory=lambda: {"groups": set(), "policies": set()})
+
+
+def cross_checked(contents: Contents) -> Iterator[Problem]:
+    """Everything that is wrong between things that are right in themselves."""
+    yield from _twice(contents.alarms, lambda alarm: f"{alarm.project_id}/{alarm.name}", "in its project")
+    yield from _twice(contents.groups, lambda group: group.name, "among groups")
+    yield from _twice(contents.policies, lambda policy: policy.name, "among policies")
+    yield from _twice(contents.schedules, lambda schedule: schedule.name, "among schedules")
+    yield from _Relations(contents).problems()
+
+
+def can_scale_in(policy: ScalingPolicy, group: Group) -> bool:
+    """Whether ``policy`` may ask for fewer members than there are within the group's declared bounds."""
+    if policy.adjustment_type is AdjustmentType.EXACT_CAPACITY:
+        return policy.scaling_adjustment < group.max_size
+    if policy.scaling_adjustment == 0:
+        return bool(policy.min_adjustment_step)  # 0 percent with a step is minus the step, as in Heat
+    return policy.scaling_adjustment < 0
+
+
+def can_scale_out(policy: ScalingPolicy, group: Group) -> bool:
+    """Whether ``policy`` may ask for more members than there are within the group's declared bounds."""
+    if policy.adjustment_type is AdjustmentType.EXACT_CAPACITY:
+        return policy.scaling_adjustment > group.min_size
+    return policy.scaling_adjustment > 0
+
+
+def _twice(items: Iterable[Item[ValueT]], identity: Callable[[ValueT], str], where: str) -> Iterator[Problem]:
+    seen: dict[str, Item[ValueT]] = {}
+    for item in items:
+        first = seen.setdefault(identity(item.value), item)
+        if first is not item:
+            yield item.problem(f"expected a name of its own {where}; it is taken at {first.origin('name')}", "name")
+
+
+def _known(item: Item[ValueT], name: str, names: set[str], what: str, *inner: str | int) -> Iterator[Problem]:
+    if name not in names:
+        close = nearest(name, names)
+        yield item.problem(f'expected the name of a declared {what}, there is no "{name}"{close}', *inner)
+
+
+class _Relations:
+    """Who names whom, and whether that may be."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._groups = {item.value.name: item.value for item in contents.groups}
+        self._policies = {item.value.name: item.value for item in contents.policies}
+
+    def problems(self) -> Iterator[Problem]:
+        """Every one that is wrong."""
+        for policy in self._contents.policies:
+            yield from self._known_group(policy, policy.value.group, "group")
+        for schedule in self._contents.schedules:
+            yield from self._known_group(schedule, schedule.value.group, "group")
+            if schedule.value.group in self._groups:
+                yield from _bounds(schedule, self._groups[schedule.value.group])
+        for alarm in self._contents.alarms:
+            yield from self._members(alarm)
+            yield from self._actions(alarm)
+
+    def _known_group(self, item: Item[Any], name: str, *inner: str) -> Iterator[Problem]:
+        return _known(item, name, self._contents.names["groups"], "group", *inner)
+
+    def _members(self, item: Item[Alarm]) -> Iterator[Problem]:
+        name = item.value.rule.group
+        if name is None:
+            return
+        yield from self._known_group(item, name, item.rule_key, "group")
+        group = self._groups.get(name)
+        if group is not None and not _may_move(item.value, group.project_id):
+            yield item.problem(_foreign(item.value, "group", name, group.project_id), item.rule_key, "group")
+
+    def _actions(self, item: Item[Alarm]) -> Iterator[Problem]:
+        for key in ACTION_KEYS:
+            for index, url in enumerate(item.raw.get(key) or ()):
+                name = policy_name(url)
+                if name:
+                    yield from _known(item, name, self._contents.names["policies"], "policy", key, index)
+                    yield from self._allowed(item, name, key, index)
+
+    def _allowed(self, item: Item[Alarm], name: str, key: str, index: int) -> Iterator[Problem]:
+        policy = self._policies.get(name)
+        group = self._groups.get(policy.group) if policy else None
+        if policy is None or group is None:
+            return
+        if not _may_move(item.value, policy.project_id):
+            yield item.problem(_foreign(item.value, "policy", name, policy.project_id), key, index)
+        cause = _silence_behind(item.value, key)
+        if cause and can_scale_in(policy, group):
+            expected = f'expected a policy that cannot scale in, since {cause}; "{name}" can make {group.name} smaller'
+            yield item.problem(expected, key, index)
+
+
+def _bounds(item: Item[Schedule], group: Group) -> Iterator[Problem]:
+    """The bounds that a schedule leaves its group with."""
+    schedule = item.value
+    least = group.min_size if schedule.min_size is None else schedule.min_size
+    most = group.max_size if schedule.max_size is None else schedule.max_size
+    if least > most:
+        key = "min_size" if schedule.min_size is not None else "max_size"
+        yield item.problem(f"expected min_size <= max_size, but they would be {least} and {most}", key)
+    elif schedule.desired_capacity is not None and not least <= schedule.desired_capacity <= most:
+        expected = f"expected {least} to {most} (min_size to max_size), got {schedule.desired_capacity}"
+        yield item.problem(expected, "desired_capacity")
+
+
+def _may_move(alarm: Alarm, owner: str) -> bool:
+    return alarm.project_id in {"", ANY_PROJECT, owner}
+
+
+def _foreign(alarm: Alarm, what: str, name: str, owner: str) -> str:
+    owned = f'belongs to project "{owner}"' if owner else "is the operator's"
+    return f'expected a {what} of the alarm\'s own project "{alarm.project_id}", "{name}" {owned}'
+
+
+def _silence_behind(alarm: Alarm, key: str) -> str:
+    """Why actions of ``key`` may be called though nothing was measured; "" where they are not."""
+    treated = alarm.rule.treat_missing_data
+    if key == "insufficient_data_actions":
+        return "missing data calls this action"
+    if key == "alarm_actions" and treated is TreatMissingData.BREACHING:
+        return "treat_missing_data: breaching makes missing data call this action"
+    if key == "ok_actions" and treated is TreatMissingData.OK:
+        return "treat_missing_data: ok makes missing data call this action"
+    return ""

@@ -1,0 +1,257 @@
+"""All declared files -> domain values: every problem of every file, or all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from autoscaler.declarations.alarm import (
+    ACTION_KEYS,
+    READ_ONLY,
+    RULES,
+    UNSUPPORTED_TYPES,
+    AlarmDocument,
+    GnocchiAggregationRule,
+    RuleDocument,
+    action_fault,
+)
+from autoscaler.declarations.checks import Contents, cross_checked
+from autoscaler.declarations.documents import Document, Path, read
+from autoscaler.declarations.generation import Declarations, digest
+from autoscaler.declarations.items import Item
+from autoscaler.declarations.policy import GroupDocument, PolicyDocument, ScheduleDocument
+from autoscaler.declarations.targets import TARGETS
+from autoscaler.declarations.wording import explained, one_of, shown, unknown_key
+from autoscaler.errors import DeclarationError, Problem
+
+if TYPE_CHECKING:
+    from typing import Final, TypeVar
+
+    DocumentT = TypeVar("DocumentT", bound=BaseModel)
+
+SECTIONS: Final = ("alarms", "groups", "policies", "schedules")
+
+
+def load(texts: Mapping[str, str]) -> Declarations:
+    """Everything that YAML texts declare.
+
+    Args:
+        texts: by file name, as problems shall name it. Any file may hold any of the four sections.
+
+    Raises:
+        DeclarationError: with every problem of every file; nothing was loaded.
+    """
+    loader = _Loader()
+    for file, text in texts.items():
+        document, problems = read(file, text)
+        loader.problems += problems
+        if document is not None:
+            loader.read(document)
+    loader.own_policies()
+    problems = loader.problems + list(cross_checked(loader.contents))
+    if problems:
+        raise DeclarationError(tuple(sorted(set(problems), key=lambda p: (p.file, p.line, p.column, p.key))))
+    return _declarations(loader, texts)
+
+
+def dump(declarations: Declarations) -> bytes:
+    """Declarations as they are published to other replicas."""
+    return json.dumps(dict(declarations.texts), sort_keys=True).encode()
+
+
+def parse(documents: bytes) -> Declarations:
+    """The inverse of :func:`dump`.
+
+    Raises:
+        DeclarationError: another version of the program wrote what this one cannot read.
+    """
+    return load(json.loads(documents))
+
+
+def _declarations(loader: _Loader, texts: Mapping[str, str]) -> Declarations:
+    contents = loader.contents
+    origins = {f"alarm {item.value.alarm_id}": item.origin() for item in contents.alarms}
+    origins |= {f"group {item.value.name}": item.origin() for item in contents.groups}
+    origins |= {f"policy {item.value.name}": item.origin() for item in contents.policies}
+    origins |= {f"schedule {item.value.name}": item.origin() for item in contents.schedules}
+    declarations = Declarations(
+        alarms={item.value.alarm_id: item.value for item in contents.alarms},
+        groups={item.value.name: item.value for item in contents.groups},
+        policies={item.value.name: item.value for item in contents.policies},
+        schedules={item.value.name: item.value for item in contents.schedules},
+        origins=origins,
+        texts=dict(texts),
+        ignored=tuple(loader.ignored),
+    )
+    return replace(declarations, generation=digest(declarations))
+
+
+class _Loader:
+    """Reads documents one after another and collects what is in them and wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.ignored: list[Problem] = []
+        self.contents = Contents()
+
+    def read(self, document: Document) -> None:
+        """Take in one file."""
+        if not isinstance(document.value, dict):
+            expected = f"expected a mapping with {', '.join(SECTIONS)}, got {shown(document.value)}"
+            self.problems.append(document.problem((), expected))
+            return
+        for section, things in document.value.items():
+            if section not in SECTIONS:
+                self.problems.append(document.problem((section,), unknown_key(section, SECTIONS), of_key=True))
+            elif not isinstance(things, list):
+                self.problems.append(document.problem((section,), f"expected a list, got {shown(things)}"))
+            else:
+                for index, raw in enumerate(things):
+                    self._thing(document, (section, index), raw)
+
+    def own_policies(self) -> None:
+        """Give each policy, once every file is read, to the owner of its group."""
+        owners = {item.value.name: item.value.project_id for item in self.contents.groups}
+        self.contents.policies = [
+            replace(item, value=msgspec.structs.replace(item.value, project_id=owners.get(item.value.group, "")))
+            for item in self.contents.policies
+        ]
+
+    def _thing(self, document: Document, path: Path, raw: Any) -> None:
+        if not isinstance(raw, dict):
+            self.problems.append(document.problem(path, f"expected a mapping, got {shown(raw)}"))
+            return
+        section = str(path[0])
+        if section in self.contents.names and isinstance(raw.get("name"), str):
+            self.contents.names[section].add(raw["name"])
+        match section:
+            case "alarms":
+                self._alarm(document, path, raw)
+            case "groups":
+                self._group(document, path, raw)
+            case "policies":
+                self._policy(document, path, raw)
+            case _:
+                self._schedule(document, path, raw)
+
+    def _alarm(self, document: Document, path: Path, raw: dict[str, Any]) -> None:
+        kind = raw.get("type")
+        if not isinstance(kind, str) or kind not in RULES:
+            self._without_type(document, path, kind, raw)
+            return
+        body, rule_key = self._aodh_body(document, path, raw, kind) if kind.startswith("gnocchi_") else (raw, "rule")
+        common = self._validated(AlarmDocument, document, path, body, renamed={"rule": rule_key})
+        rule = self._rule(RULES[kind], document, (*path, rule_key), body)
+        faulty = self._faulty_actions(document, path, raw)
+        if common is None or rule is None or faulty or self._foreign_scope(document, (*path, rule_key), common, rule):
+            return
+        self.contents.alarms.append(Item(common.to_domain(rule), raw, document, path, rule_key))
+
+    def _rule(self, model: type[RuleDocument], document: Document, path: Path, body: dict[str, Any]) -> Any:
+        return self._validated(model, document, path, body["rule"]) if body.get("rule") is not None else None
+
+    def _without_type(self, document: Document, path: Path, kind: Any, raw: dict[str, Any]) -> None:
+        if kind is None:
+            expected = f"missing; expected one of {', '.join(RULES)}"
+        elif kind in UNSUPPORTED_TYPES:
+            expected = f"{kind} alarms are not supported yet; expected one of {', '.join(RULES)}"
+        else:
+            expected = one_of(RULES, kind)
+        self.problems.append(document.problem((*path, "type"), expected))
+        self._faulty_actions(document, path, raw)
+
+    def _aodh_body(self, document: Document, path: Path, raw: dict[str, Any], kind: str) -> tuple[dict[str, Any], str]:
+        """A body as Aodh takes or answers it, in our form, and what its rule is called there."""
+        body = dict(raw)
+        for key in READ_ONLY & body.keys():
+            del body[key]
+            self.ignored.append(document.problem((*path, key), "ignored: Aodh's own word about the alarm", of_key=True))
+        own = f"{kind}_rule"
+        if own in body and "rule" in body:
+            expected = f"expected either rule or {own}"
+            self.problems.append(document.problem((*path, "rule"), expected, of_key=True))
+        if own in body:
+            body["rule"] = body.pop(own)
+            return body, own
+        return body, "rule"
+
+    def _faulty_actions(self, document: Document, path: Path, raw: dict[str, Any]) -> bool:
+        found = [
+            document.problem((*path, key, index), fault)
+            for key in ACTION_KEYS
+            if isinstance(urls := raw.get(key), list)
+            for index, url in enumerate(urls)
+            if isinstance(url, str) and url and (fault := action_fault(url))
+        ]
+        self.problems += found
+        return bool(found)
+
+    def _foreign_scope(self, document: Document, path: Path, alarm: AlarmDocument, rule: RuleDocument) -> bool:
+        """Refuse a query that Aodh has scoped to a project which is not the alarm's."""
+        project_id = rule.scoped_to if isinstance(rule, GnocchiAggregationRule) else None
+        if project_id is None or project_id == alarm.project_id:
+            return False
+        expected = f'Aodh has scoped this query to project "{project_id}"; expected the alarm to have that project_id'
+        self.problems.append(document.problem((*path, "query"), expected))
+        return True
+
+    def _group(self, document: Document, path: Path, raw: dict[str, Any]) -> None:
+        common = self._validated(GroupDocument, document, path, raw)
+        target = raw.get("target")
+        if target is None:
+            return  # said already
+        place = (*path, "target")
+        if not isinstance(target, dict):
+            self.problems.append(document.problem(place, f"expected a mapping, got {shown(target)}"))
+            return
+        kind = target.get("type")
+        if not isinstance(kind, str) or kind not in TARGETS:
+            expected = one_of(TARGETS, kind) if kind is not None else f"missing; expected one of {', '.join(TARGETS)}"
+            self.problems.append(document.problem((*place, "type"), expected))
+            return
+        own = {key: value for key, value in target.items() if key != "type"}
+        options = self._validated(TARGETS[kind], document, place, own)
+        if common is not None and options is not None:
+            group = common.to_domain(kind, options.model_dump(mode="json", exclude_none=True))
+            self.contents.groups.append(Item(group, raw, document, path))
+
+    def _policy(self, document: Document, path: Path, raw: dict[str, Any]) -> None:
+        policy = self._validated(PolicyDocument, document, path, raw)
+        if policy is not None:
+            self.contents.policies.append(Item(policy.to_domain(), raw, document, path))
+
+    def _schedule(self, document: Document, path: Path, raw: dict[str, Any]) -> None:
+        schedule = self._validated(ScheduleDocument, document, path, raw)
+        if schedule is None:
+            return
+        if schedule.min_size is schedule.max_size is schedule.desired_capacity is None:
+            expected = "expected at least one of min_size, max_size, desired_capacity"
+            self.problems.append(document.problem(path, expected))
+            return
+        self.contents.schedules.append(Item(schedule.to_domain(), raw, document, path))
+
+    def _validated(
+        self,
+        model: type[DocumentT],
+        document: Document,
+        path: Path,
+        raw: Any,
+        *,
+        renamed: Mapping[str, str] | None = None,
+    ) -> DocumentT | None:
+        """``raw`` as a ``model``; None, with every problem noted at its place, where it is not."""
+        try:
+            return model.model_validate(raw)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                loc = tuple(step for step in detail["loc"] if step != "[key]")
+                first = [(renamed or {}).get(str(step), step) for step in loc[:1]]
+                of_key = detail["type"] == "extra_forbidden" or loc != detail["loc"]
+                place = document.origin((*path, *first, *loc[1:]), of_key=of_key)
+                self.problems.append(place.problem(explained(detail, model)))
+            return None

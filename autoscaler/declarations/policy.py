@@ -1,0 +1,208 @@
+"""Groups, scaling policies and schedules (``policies/*.yaml``); keys are Heat's property names."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from autoscaler.declarations import crontab
+from autoscaler.declarations.document import Declared, Flag, Name, Number, Text, Whole
+from autoscaler.declarations.wording import nearest, shown
+from autoscaler.scaling.group import Group
+from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
+
+Size = Annotated[Whole, Field(ge=0, le=1_000_000)]
+Cooldown = Annotated[Number, Field(ge=0, le=31_536_000)]
+
+
+class GroupDocument(Declared):
+    """One entry of ``groups``; its target is validated by its type."""
+
+    name: Name
+    """The group's name."""
+
+    min_size: Size
+    """Members it has at least."""
+
+    max_size: Size
+    """Members it has at most."""
+
+    project_id: Annotated[str, Field(strict=True, max_length=255)] = ""
+    """Owner; only alarms of the same project, or the operator's, may move it."""
+
+    desired_capacity: Size | None = None
+    """Members to begin with; min_size where there is none."""
+
+    cooldown: Cooldown = 0.0
+    """Seconds to rest after a resize, for policies that name none."""
+
+    enforce: Flag = False
+    """Whether a change made behind the controller's back is corrected instead of respected."""
+
+    min_reporting: Annotated[Number, Field(ge=0, le=1)] = 0.8
+    """Share of the ready members that must report before a scale-in."""
+
+    max_attempts: Annotated[Whole, Field(ge=1, le=1000)] = 10
+    """Failed tries after which a resize is given up."""
+
+    target: Any
+    """What is scaled: a mapping with type and the type's options."""
+
+    @field_validator("max_size")
+    @classmethod
+    def _not_below_min(cls, size: int, info: ValidationInfo) -> int:
+        least = info.data.get("min_size", 0)
+        if size < least:
+            raise ValueError(f"expected at least min_size, which is {least}, got {size}")
+        return size
+
+    @field_validator("desired_capacity")
+    @classmethod
+    def _within(cls, size: int, info: ValidationInfo) -> int:
+        least, most = info.data.get("min_size", 0), info.data.get("max_size", size)
+        if not least <= size <= most:
+            raise ValueError(f"expected {least} to {most} (min_size to max_size), got {size}")
+        return size
+
+    def to_domain(self, target_type: str, options: dict[str, Any]) -> Group:
+        """The group with its target's validated options."""
+        return Group(**self.model_dump(exclude={"target"}), target_type=target_type, target=options)
+
+
+class PolicyAdjustment(StrEnum):
+    """Heat's three adjustment types, and a short word for the longest."""
+
+    EXACT_CAPACITY = "exact_capacity"
+    CHANGE_IN_CAPACITY = "change_in_capacity"
+    PERCENT_CHANGE_IN_CAPACITY = "percent_change_in_capacity"
+    PERCENT = "percent"
+
+    def to_domain(self) -> AdjustmentType:
+        """The type that is meant."""
+        return AdjustmentType("percent_change_in_capacity" if self is PolicyAdjustment.PERCENT else self.value)
+
+
+class PolicyDocument(Declared):
+    """One entry of ``policies``."""
+
+    name: Name
+    """The policy's name, that alarms call as ``policy://NAME``."""
+
+    group: Name
+    """The name of the group that it moves."""
+
+    adjustment_type: PolicyAdjustment
+    """One of exact_capacity, change_in_capacity, percent_change_in_capacity (percent)."""
+
+    scaling_adjustment: Annotated[Whole, Field(ge=-1_000_000, le=1_000_000)]
+    """A whole number of members; of percent for ``percent``."""
+
+    min_adjustment_step: Size | None = None
+    """Members that a percentage moves at least."""
+
+    cooldown: Cooldown | None = None
+    """Seconds to rest after the resize; the group's where there is none, and 0 overrides it."""
+
+    @field_validator("adjustment_type", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        words = list(PolicyAdjustment)
+        if not isinstance(value, str) or value not in words:
+            plain = str(value).replace("-", "_")
+            raise ValueError(f"expected one of {', '.join(words)}, got {shown(value)}{nearest(plain, words)}")
+        return value
+
+    @field_validator("scaling_adjustment", mode="before")
+    @classmethod
+    def _is_whole(cls, value: Any) -> Any:
+        if isinstance(value, float):
+            if not value.is_integer():
+                raise ValueError(f"expected a whole number, got {value} (Heat takes it, and then fails without a word)")
+            return int(value)
+        return value
+
+    @field_validator("scaling_adjustment")
+    @classmethod
+    def _is_a_size(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("adjustment_type") is PolicyAdjustment.EXACT_CAPACITY and value < 0:
+            raise ValueError(f"expected a size of at least 0 for exact_capacity, got {value}")
+        return value
+
+    @field_validator("min_adjustment_step")
+    @classmethod
+    def _only_with_percent(cls, value: int, info: ValidationInfo) -> int:
+        kind = info.data.get("adjustment_type")
+        if kind is not None and kind.to_domain() is not AdjustmentType.PERCENT_CHANGE_IN_CAPACITY:
+            raise ValueError(f"expected only with percent_change_in_capacity, but adjustment_type is {kind}")
+        return value
+
+    def to_domain(self) -> ScalingPolicy:
+        """The policy, as yet without an owner."""
+        return ScalingPolicy(
+            name=self.name,
+            group=self.group,
+            adjustment_type=self.adjustment_type.to_domain(),
+            scaling_adjustment=self.scaling_adjustment,
+            min_adjustment_step=self.min_adjustment_step,
+            cooldown=self.cooldown,
+        )
+
+
+class ScheduleDocument(Declared):
+    """One entry of ``schedules``: at least one of min_size, max_size and desired_capacity."""
+
+    name: Name
+    """The schedule's name."""
+
+    group: Name
+    """The name of the group that it moves."""
+
+    cron: Text
+    """Five columns of a crontab line such as "0 8 * * mon-fri"."""
+
+    timezone: Text = "UTC"
+    """IANA name."""
+
+    min_size: Size | None = None
+    """Members the group has at least, from then on."""
+
+    max_size: Size | None = None
+    """Members the group has at most, from then on."""
+
+    desired_capacity: Size | None = None
+    """Members the group is to have then."""
+
+    grace: Annotated[Number, Field(ge=0, le=604_800)] = 3600.0
+    """Seconds that a missed firing is made up for."""
+
+    @field_validator("cron")
+    @classmethod
+    def _is_crontab(cls, line: str) -> str:
+        crontab.check(line)
+        return line
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_timezone(cls, name: str) -> str:
+        return timezone(name)
+
+    def to_domain(self) -> Schedule:
+        """The schedule."""
+        return Schedule(**self.model_dump())
+
+
+def timezone(name: str) -> str:
+    """An IANA name that this machine knows.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        close = nearest(name, available_timezones())
+        raise ValueError(f"expected an IANA time zone such as Europe/Berlin, got {name!r}{close}") from None
+    return name

@@ -1,0 +1,352 @@
+"""What a process is told by its environment; read once, changed by a restart.
+
+Each field is the variable ``AUTOSCALER_`` + its name in capitals; ``docs/reference/settings.md`` is made from the
+docstrings here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from autoscaler.errors import SettingsError
+
+if TYPE_CHECKING:
+    from typing import Final
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+PREFIX: Final = "AUTOSCALER_"
+NOT_SETTINGS: Final = (
+    "AUTOSCALER_TEST_",
+    "AUTOSCALER_SHARED_DATA",
+    "AUTOSCALER_ORACLE_PYTHON",
+    "AUTOSCALER_GROUP",
+    "AUTOSCALER_MEMBER",
+)
+"""Prefixes of variables that mean something to the tests, or to the members of a group."""
+
+_SCHEMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "redis_url": ("redis", "rediss", "unix"),
+    "mqtt_url": ("mqtt", "mqtts"),
+    "amqp_url": ("amqp", "amqps"),
+}
+
+Words = Annotated[tuple[str, ...], NoDecode]
+"""Separated by commas."""
+
+
+class Auth(StrEnum):
+    """Who may ask the API."""
+
+    NOAUTH = "noauth"
+
+
+class SourceKind(StrEnum):
+    """Where measures come from."""
+
+    MQTT = "mqtt"
+    AMQP = "amqp"
+    HTTP = "http"
+
+
+class LogFormat(StrEnum):
+    """How a log line looks."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """The least grave line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state") / "autoscaler"
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Fields hold what is needed to connect, so they are never logged as a whole."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+    )
+
+    rules: Path | None = None
+    """File or folder of alarms; none are declared where it is not set."""
+
+    policies: Path | None = None
+    """File or folder of groups, policies and schedules; none are declared where it is not set."""
+
+    api: str = "127.0.0.1:8042"
+    """HOST:PORT that the API listens at; port 0 takes any free one."""
+
+    auth: Auth = Auth.NOAUTH
+    """Who may ask the API: `noauth` believes everybody, so it serves this machine only."""
+
+    auth_force: bool = False
+    """Allow `noauth` at an address that other machines reach."""
+
+    cors_origins: Words = ()
+    """Origins whose pages may ask the API, separated by commas."""
+
+    trusted_sources: Annotated[frozenset[SourceKind], NoDecode] = frozenset()
+    """Of `mqtt`, `amqp` and `http` those whose word on a measure's project counts, separated by commas."""
+
+    redis_url: str | None = Field(default=None, repr=False)
+    """Redis or Valkey; `redis://`, `rediss://` or `unix://`. A server of its own is started where it is not set."""
+
+    allow_volatile_redis: bool = False
+    """Be ready also with a Redis that may evict keys or keeps nothing on disk."""
+
+    namespace: str = "autoscaler"
+    """What every key in Redis begins with; one per deployment."""
+
+    shards: int = Field(default=16, ge=1, le=1024)
+    """How many shards a new deployment has; an older one keeps the number it began with."""
+
+    state_dir: Path = Field(default_factory=_state_dir)
+    """Folder that the Redis of its own keeps its data in."""
+
+    mqtt_url: str | None = Field(default=None, repr=False)
+    """Broker to take measures from; `mqtt://` or `mqtts://`."""
+
+    mqtt_topic: str = Field(default="measures/#", min_length=1)
+    """Topic filter that is subscribed to."""
+
+    mqtt_username: str | None = None
+    """User at the broker; one in the URL counts less."""
+
+    mqtt_password: SecretStr | None = None
+    """Password at the broker; one in the URL counts less."""
+
+    mqtt_ca: Path | None = None
+    """Certificates (PEM) that the broker's is checked with; the system's where it is not set."""
+
+    mqtt_cert: Path | None = None
+    """Certificate (PEM) that is shown to the broker."""
+
+    mqtt_key: Path | None = None
+    """Key (PEM) of that certificate."""
+
+    amqp_url: str | None = Field(default=None, repr=False)
+    """Broker to take measures from; `amqp://` or `amqps://`."""
+
+    amqp_exchange: str = Field(default="measures", min_length=1)
+    """Topic exchange that the queue is bound to."""
+
+    amqp_queue: str = Field(default="autoscaler.measures", min_length=1)
+    """Durable queue that measures are taken from; replicas share it."""
+
+    amqp_routing_key: str = "#"
+    """Routing key that the queue is bound with."""
+
+    amqp_prefetch: int = Field(default=2000, ge=1, le=65_535)
+    """Messages that may be unacknowledged at a time."""
+
+    amqp_quorum: bool = False
+    """Declare the queue as a quorum queue."""
+
+    amqp_ttl: float | None = Field(default=None, gt=0)
+    """Seconds that a message waits in the queue before the broker drops it; for ever where it is not set."""
+
+    amqp_max_length: int | None = Field(default=None, ge=1)
+    """Messages that the queue holds before the broker drops the oldest; any number where it is not set."""
+
+    max_future: float = Field(default=60.0, ge=0)
+    """Seconds that a measure may be ahead of the clock."""
+
+    max_hold: float = Field(default=600.0, ge=0)
+    """Seconds that missing data is not believed while a source is behind."""
+
+    min_evaluation_interval: float = Field(default=0.2, ge=0)
+    """Seconds between two evaluations of the members of one group, at least."""
+
+    webhook_timeout: float = Field(default=10.0, gt=0, le=300)
+    """Seconds within which a webhook must have answered."""
+
+    webhook_max_attempts: int = Field(default=10, ge=1)
+    """Deliveries of an action that are tried before it goes to the dead letters."""
+
+    webhook_verify: bool = True
+    """Check the certificates of webhooks."""
+
+    webhook_ca: Path | None = None
+    """Certificates (PEM) that those of webhooks are checked with; the system's where it is not set."""
+
+    log_format: LogFormat = LogFormat.CONSOLE
+    """`json` or `console`."""
+
+    log_level: LogLevel = LogLevel.INFO
+    """`debug`, `info`, `warning` or `error`."""
+
+    @property
+    def api_host(self) -> str:
+        """Name or address of ``api``, without brackets."""
+        return self.api.rpartition(":")[0].strip("[]")
+
+    @property
+    def api_port(self) -> int:
+        """Port of ``api``."""
+        return int(self.api.rpartition(":")[2])
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The command line before the environment, and nothing else."""
+        return (init_settings, env_settings)
+
+    @field_validator("cors_origins", "trusted_sources", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [word for part in value.split(",") if (word := part.strip())] if isinstance(value, str) else value
+
+    @field_validator("log_level", "log_format", "auth", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("api")
+    @classmethod
+    def _is_address(cls, api: str) -> str:
+        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):([0-9]{1,5})", api)
+        if found is None or int(found[2]) > 65_535:
+            raise ValueError(f"expected HOST:PORT such as 127.0.0.1:8042, got {api!r}")
+        return api
+
+    @field_validator("redis_url", "mqtt_url", "amqp_url")
+    @classmethod
+    def _is_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        schemes = _SCHEMES[str(info.field_name)]
+        shown = " or ".join(f"{scheme}://" for scheme in schemes)
+        try:
+            parts = urlsplit(url or "")
+            whole = parts.scheme in schemes and (parts.path if parts.scheme == "unix" else parts.hostname)
+            _ = parts.port
+        except ValueError:
+            whole = ""
+        if url is not None and not whole:
+            raise ValueError(f"expected a URL that begins with {shown}")  # not quoted: it may hold a password
+        return url
+
+    @field_validator("namespace")
+    @classmethod
+    def _is_plain(cls, namespace: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", namespace):
+            raise ValueError(f"expected 1 to 100 letters, digits and _.-, got {namespace!r}")
+        return namespace
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise ValueError(f"expected origins such as https://ops.example.org, got {origin!r}")
+        return origins
+
+    @model_validator(mode="after")
+    def _is_closed(self) -> Self:
+        if self.auth is Auth.NOAUTH and not self.auth_force and not _is_loopback(self.api_host):
+            raise ValueError(
+                f"{PREFIX}API: expected an address of this machine only, such as 127.0.0.1, since {PREFIX}AUTH=noauth "
+                f"believes everybody; got {self.api_host} ({PREFIX}AUTH_FORCE=true allows it)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_both_parts(self) -> Self:
+        if (self.mqtt_cert is None) != (self.mqtt_key is None):
+            raise ValueError(f"{PREFIX}MQTT_CERT, {PREFIX}MQTT_KEY: expected both or neither")
+        if self.mqtt_password is not None and self.mqtt_username is None:
+            raise ValueError(f"{PREFIX}MQTT_PASSWORD: expected only with {PREFIX}MQTT_USERNAME")
+        return self
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process.
+
+    Args:
+        overrides: what the command line says, by field; None leaves it to the environment.
+
+    Raises:
+        SettingsError: with one line for each variable that is wrong.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explained(detail) for detail in error.errors(include_url=False))) from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """One line for each variable that looks like a setting and is none."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return [
+        f"{name}: unknown setting" + (f"; did you mean {close[0]}?" if close else "")
+        for name in sorted(environment)
+        if name.startswith(PREFIX) and name not in known and not name.startswith(NOT_SETTINGS)
+        for close in [difflib.get_close_matches(name, known, n=1, cutoff=0.8)]
+    ]
+
+
+def reference() -> str:
+    """Every setting as a table in Markdown."""
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {_default(name, field)} | {' '.join((field.description or '').split())} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(("| variable | default | meaning |", "| --- | --- | --- |", *rows)) + "\n"
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name == "state_dir":
+        return "`$XDG_STATE_HOME/autoscaler` or `~/.local/state/autoscaler`"
+    default = field.default
+    if default is None or default in ((), frozenset(), PydanticUndefined):
+        return "not set"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _explained(detail: ErrorDetails) -> str:
+    if detail["type"] == "value_error" and not detail["loc"]:
+        return str(detail["ctx"]["error"])
+    name = PREFIX + str(detail["loc"][0]).upper()
+    if detail["type"] == "value_error":
+        return f"{name}: {detail['ctx']['error']}"
+    message = detail["msg"][:1].lower() + detail["msg"][1:]
+    return f"{name}: {message.replace('input should be', 'expected')}, got {detail['input']!r}"
