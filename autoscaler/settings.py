@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -176,6 +177,9 @@ class Settings(BaseSettings):
     amqp_max_length: int | None = Field(default=None, ge=1)
     """Messages that the queue holds before the broker drops the oldest; any number where it is not set."""
 
+    replica: str = Field(default_factory=socket.gethostname, min_length=1, max_length=200)
+    """Name of this controller among the replicas, the same after a restart; two that run at once need two names."""
+
     max_future: float = Field(default=60.0, ge=0)
     """Seconds that a measure may be ahead of the clock."""
 
@@ -329,6 +333,8 @@ def reference() -> str:
 def _default(name: str, field: FieldInfo) -> str:
     if name == "state_dir":
         return "`$XDG_STATE_HOME/autoscaler` or `~/.local/state/autoscaler`"
+    if name == "replica":
+        return "the host's name"
     default = field.default
     if default is None or default in ((), frozenset(), PydanticUndefined):
         return "not set"

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
+# read on import: within a test no AUTOSCALER_ variable is left
+FOLDER = Path(os.environ.get("AUTOSCALER_SHARED_DATA", BESIDE))
 
 
 def shared_data(*parts: str) -> Path:
     """A file or folder of the shared data; the test (or the module asking at import) is skipped where it is missing."""
-    path = Path(os.environ.get("AUTOSCALER_SHARED_DATA", BESIDE)).joinpath(*parts)
+    path = FOLDER.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"{path} is missing; AUTOSCALER_SHARED_DATA names the folder", allow_module_level=True)
     return path

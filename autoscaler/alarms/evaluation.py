@@ -17,9 +17,9 @@ from autoscaler.alarms.granules import (
     aligned_window,
     granule_at,
     newest_counting,
+    slides,
     sliding_end,
     sliding_window,
-    slides,
 )
 from autoscaler.alarms.rules import EvaluateWhen, WindowKind
 from autoscaler.alarms.time_constraints import next_edge, within
@@ -277,17 +277,13 @@ def _remain(look: _Look, assessment: Assessment, time: float, ends: float) -> No
     if any(action.startswith(POLICY_SCHEME) for action in alarm.actions(record.state)):
         newly_settled = record.considered is None or ends >= record.considered + alarm.rule.granularity
         if newly_settled or (record.consider_at is not None and look.now >= record.consider_at):
-            look.change(
-                considered=max(ends, record.considered or ends), consider_at=None, evidence=assessment.evidence
-            )
+            look.change(considered=max(ends, record.considered or ends), consider_at=None, evidence=assessment.evidence)
             look.happenings.append(Consideration(look.record.version, time, record.state))
     if record.repeat_at is not None and look.now >= record.repeat_at:
         why = explained(alarm.rule, record.state, record.state, assessment)
         following = max(record.repeat_at + alarm.repeat_interval, look.now)
         look.change(repeats=record.repeats + 1, repeat_at=following)
-        repetition = Repetition(
-            look.record.version, time, record.state, look.record.repeats, why.reason, why.data
-        )
+        repetition = Repetition(look.record.version, time, record.state, look.record.repeats, why.reason, why.data)
         look.happenings.append(repetition)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from autoscaler.alarms.rules import EvaluateWhen, WindowKind
@@ -72,7 +73,7 @@ def aligned_window(rule: Rule, newest: int) -> list[Span]:
 def sliding_window(rule: Rule, end: float) -> list[Span]:
     """The granules that end at ``end``, oldest first."""
     ends = [end - back * rule.granularity for back in range(rule.granules, -1, -1)]
-    return [Span(begins, ends_at, slides=True) for begins, ends_at in zip(ends, ends[1:], strict=False)]
+    return [Span(begins, ends_at, slides=True) for begins, ends_at in pairwise(ends)]
 
 
 def granule_at(time: float, granularity: float) -> int:
@@ -170,8 +171,7 @@ def newest_counting(rule: Rule, view: WindowView, now: float) -> int:
     if rule.evaluate is EvaluateWhen.MEASURE:
         return max(over, present)
     newest = granule_at(view.newest, rule.granularity)
-    counting: int = next((index for index in range(newest, over, -1) if _settled(rule, view, index)), over)
-    return counting
+    return next((index for index in range(newest, over, -1) if _settled(rule, view, index)), over)
 
 
 def _settled(rule: Rule, view: WindowView, index: int) -> bool:

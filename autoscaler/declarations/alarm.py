@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from croniter import CroniterError, croniter
-from pydantic import Field, Strict, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, Strict, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from autoscaler.alarms.alarm import REPEAT_INTERVAL, Alarm, Severity, declared_id
 from autoscaler.alarms.rules import ComparisonOperator, EvaluateWhen, Rule, TreatMissingData, WindowKind
 from autoscaler.alarms.time_constraints import TimeConstraint
 from autoscaler.declarations.document import Declared, Flag, Name, Number, Text, Whole
 from autoscaler.declarations.policy import timezone
-from autoscaler.declarations.wording import nearest
+from autoscaler.declarations.wording import nearest, shown
 from autoscaler.measures.aggregation import Differences, parse, parse_reaggregation
 from autoscaler.measures.match import EVERYTHING, And, Equals, Match, MatchError, Or, all_equal, from_search
 
@@ -34,7 +34,18 @@ UNSUPPORTED_TYPES: Final = frozenset(
 UNSUPPORTED_SCHEMES: Final = frozenset(("trust+http", "trust+https", "trust+heat", "zaqar", "trust+zaqar", "test"))
 
 Short = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255)]
-Attribute = Annotated[str | bool | int | float, Field(union_mode="left_to_right")]
+
+
+def _as_text(value: Any) -> str:
+    """An attribute as measures have it: numbers and booleans as JSON spells them."""
+    if isinstance(value, bool | int | float) and value == value and abs(value) != float("inf"):  # noqa: PLR0124
+        return json.dumps(value)
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, got {shown(value)}")  # noqa: TRY004 - pydantic collects these
+    return value
+
+
+Attribute = Annotated[str, BeforeValidator(_as_text)]
 Seconds = Annotated[Number, Field(ge=0, le=YEAR)]
 
 
@@ -59,10 +70,12 @@ class TimeConstraintDocument(Declared):
     @field_validator("start")
     @classmethod
     def _is_cron(cls, start: str) -> str:
+        if not 5 <= len(start.split()) <= 7:
+            raise ValueError(f"expected cron with 5 to 7 columns, got {start!r}")
         try:
             croniter(start)
         except (CroniterError, ValueError, KeyError) as error:
-            raise ValueError(f"expected cron with 5 to 7 columns, got {start!r}: {error}") from error
+            raise ValueError(f"expected cron, got {start!r}: {str(error).rstrip('.')}") from error
         return start
 
     @field_validator("timezone")
@@ -147,6 +160,14 @@ class RuleDocument(Declared):
             raise ValueError(f"expected at most evaluation_periods, which is {periods}, got {datapoints}")
         return datapoints
 
+    @field_validator("treat_missing_data", mode="before")
+    @classmethod
+    def _in_our_words(cls, treatment: Any) -> Any:
+        if treatment == "notBreaching":
+            words = ", ".join(TreatMissingData)
+            raise ValueError(f"expected one of {words}, got 'notBreaching'; CloudWatch's word for \"ok\"")
+        return treatment
+
     @field_validator("recovery_threshold")
     @classmethod
     def _on_the_quiet_side(cls, recovery: float, info: ValidationInfo) -> float:
@@ -166,6 +187,7 @@ class RuleDocument(Declared):
         boundary = self.evaluate is EvaluateWhen.BOUNDARY  # which only aligned windows have
         window = self.window or (WindowKind.ALIGNED if boundary else self.default_window)
         same = self.model_dump(include=set(Rule.__struct_fields__) & set(RuleDocument.model_fields) - {"window"})
+        same["granularity"] = float(self.granularity)
         return Rule(**same, **self._scope(), window=window)
 
     def _scope(self) -> dict[str, Any]:
@@ -184,7 +206,7 @@ class OneResource(RuleDocument):
 
     @field_validator("match")
     @classmethod
-    def _agrees(cls, match: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _agrees(cls, match: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         named = {match[key] for key in ("id", "resource_id") if key in match}
         if not named <= {info.data.get("resource_id")}:
             raise ValueError("expected no other resource_id than the rule's own")
@@ -192,7 +214,7 @@ class OneResource(RuleDocument):
 
     def _scope(self) -> dict[str, Any]:
         wanted = {key: value for key, value in self.match.items() if key != "id"} | {"resource_id": self.resource_id}
-        return {"single": True, "match": _all_equal(wanted)}
+        return {"single": True, "match": all_equal(wanted)}
 
 
 class ManySeries(RuleDocument):
@@ -229,7 +251,7 @@ class AggregationRule(ManySeries):
     def _scope(self) -> dict[str, Any]:
         return {
             "single": False,
-            "match": _all_equal(self.match or {}),
+            "match": all_equal(self.match or {}),
             "group": self.group,
             "reaggregation_method": self._across(),
         }
@@ -264,8 +286,10 @@ class GnocchiAggregationRule(ManySeries):
         if isinstance(query, str):
             try:
                 query = json.loads(query)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except json.JSONDecodeError as error:
                 raise ValueError(f"expected a string of JSON: {error}") from error
+            except RecursionError as error:
+                raise ValueError("expected a search of fewer levels") from error
         try:
             return EVERYTHING if query == {} else from_search(query)
         except MatchError as error:
@@ -330,6 +354,15 @@ class AlarmDocument(Declared):
     rule: Any
     """The condition, a mapping; under Aodh's types also spelled TYPE_rule."""
 
+    @field_validator("time_constraints")
+    @classmethod
+    def _of_different_names(cls, constraints: tuple[TimeConstraintDocument, ...]) -> tuple[TimeConstraintDocument, ...]:
+        names = [constraint.name for constraint in constraints]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"expected different names, got {', '.join(map(repr, twice))} more than once")
+        return constraints
+
     @field_validator("repeat_interval")
     @classmethod
     def _only_when_repeated(cls, interval: float, info: ValidationInfo) -> float:
@@ -389,15 +422,11 @@ def action_fault(url: str) -> str:
 
 def policy_name(url: str) -> str:
     """The policy that an action calls; "" where it calls none."""
-    return url.removeprefix("policy://").strip("/") if url.startswith("policy://") else ""
+    return url.removeprefix("policy://") if url.startswith("policy://") else ""
 
 
 def _restored(url: str) -> str:
     return "log://" if url == "log:" else url  # as Aodh's GET shows it
-
-
-def _all_equal(attributes: Mapping[str, Any]) -> Match:
-    return all_equal({key: v if isinstance(v, str) else json.dumps(v) for key, v in attributes.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints, model_validator
+
+from autoscaler.declarations.wording import shown
+
+
+def matching(pattern: str, words: str) -> AfterValidator:
+    """A check of text against a pattern, with words for people."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"expected {words}, got {shown(value)}")
+        return value
+
+    return AfterValidator(check)
+
 
 Text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1024)]
-Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.-]+$")]
+Name = Annotated[str, Strict(), matching(r"[A-Za-z0-9_.-]{1,255}", "1 to 255 letters, digits and _.-")]
 """Of a group, policy or schedule; it becomes part of URLs."""
 
 Whole = Annotated[int, Strict()]

@@ -122,20 +122,25 @@ def read(file: str, text: str) -> tuple[Document | None, list[Problem]]:
         The document, None where no value can be had, and every problem found on the way. Bytes that were not UTF-8
         are expected as lone surrogates (``errors="surrogateescape"``) and reported with their place.
     """
+    problems: list[Problem] = []
     try:
-        _measured(text)
-        composer = _Composer(file, yaml.parse(text.removeprefix("\ufeff"), Loader=_LOADER))
-        return composer.document(), composer.problems
+        return _composed(file, text, problems), problems
     except _RefusedError as error:
-        return None, [Problem(file, error.mark.line, error.mark.column, error.key, error.expected)]
+        found = Problem(file, error.mark.line, error.mark.column, error.key, error.expected)
     except yaml.reader.ReaderError as error:
         mark = _mark_at(text, error.position)
         expected = f"expected no character that YAML does not allow: {error.reason}"
-        return None, [Problem(file, mark.line, mark.column, "syntax", expected)]
+        found = Problem(file, mark.line, mark.column, "syntax", expected)
     except yaml.MarkedYAMLError as error:
         mark = _mark(error.problem_mark) if error.problem_mark else _START
         words = ", ".join(part for part in (error.context, error.problem) if part)
-        return None, [Problem(file, mark.line, mark.column, "syntax", f"expected YAML: {words}")]
+        found = Problem(file, mark.line, mark.column, "syntax", f"expected YAML: {words}")
+    return None, [*problems, found]
+
+
+def _composed(file: str, text: str, problems: list[Problem]) -> Document | None:
+    _measured(text)
+    return _Composer(file, yaml.parse(text.removeprefix("\ufeff"), Loader=_LOADER), problems).document()
 
 
 def _measured(text: str) -> None:
@@ -160,8 +165,8 @@ def _mark(mark: Any) -> _Mark:
 class _Composer:
     """Builds one value from events, depth and expanded size bounded."""
 
-    def __init__(self, file: str, events: Iterator[yaml.Event]) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, file: str, events: Iterator[yaml.Event], problems: list[Problem]) -> None:
+        self._problems = problems
         self._document = Document(file)
         self._events = events
         self._anchors: dict[str, tuple[Any, int]] = {}
@@ -179,13 +184,13 @@ class _Composer:
         following = next(self._events)
         if not isinstance(following, yaml.StreamEndEvent):
             raise _RefusedError(_mark(following.start_mark), "file", "expected one document per file, got a second")
-        if self._document.value is None and not self.problems:
+        if self._document.value is None and not self._problems:
             self._say_nothing()
             return None
         return self._document
 
     def _say_nothing(self) -> None:
-        self.problems.append(
+        self._problems.append(
             self._document.problem((), "expected alarms, groups, policies or schedules, but the file is empty")
         )
 
@@ -245,7 +250,7 @@ class _Composer:
                 first = self._document._keys[id(values), key]  # noqa: SLF001
                 expected = f"expected each key once, it stands in line {first.line} already"
                 place = Origin(self._document.file, mark.line, mark.column, spelled((*path, key)))
-                self.problems.append(place.problem(expected))
+                self._problems.append(place.problem(expected))
             following = next(self._events)
             value, held = self._node(following, (*path, key), depth + 1)
             size += held

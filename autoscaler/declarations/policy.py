@@ -62,7 +62,9 @@ class GroupDocument(Declared):
     @field_validator("desired_capacity")
     @classmethod
     def _within(cls, size: int, info: ValidationInfo) -> int:
-        least, most = info.data.get("min_size", 0), info.data.get("max_size", size)
+        if not {"min_size", "max_size"} <= info.data.keys():
+            return size  # the bounds themselves are wrong
+        least, most = info.data["min_size"], info.data["max_size"]
         if not least <= size <= most:
             raise ValueError(f"expected {least} to {most} (min_size to max_size), got {size}")
         return size

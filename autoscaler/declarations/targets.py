@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, Strict, field_validator
 
-from autoscaler.declarations.document import Declared, Number, Text, Whole
+from autoscaler.declarations.document import Declared, Number, Text, Whole, matching
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Final
 
-Variable = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-HeaderName = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
-HeaderValue = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\r\n\x00]*$")]
+Variable = Annotated[str, Strict(), matching(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and _")]
+Plain = Annotated[str, Strict(), matching(r"[^\x00]*", "text without NUL")]
+HeaderName = Annotated[str, Strict(), matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "the name of a header")]
+HeaderValue = Annotated[str, Strict(), matching(r"[\t\x20-\x7e]*", "one line of ASCII text")]
 
 
 class ProcessOptions(Declared):
@@ -27,23 +27,14 @@ class ProcessOptions(Declared):
     """A program and its arguments, a list or one line of words as a shell splits them; no shell runs them.
     ``{member}`` and ``{group}`` stand for the names."""
 
-    env: dict[Variable, str] = Field(default_factory=dict)
+    env: dict[Variable, Plain] = Field(default_factory=dict)
     """Variables beyond the controller's own; the values are text."""
-
-    cwd: Text | None = None
-    """Folder that members start in; the controller's own where there is none."""
 
     graceful_stop: Annotated[Number, Field(ge=0, le=3600)] = 10.0
     """Seconds from SIGTERM to SIGKILL."""
 
     ready_after: Annotated[Number, Field(ge=0, le=3600)] = 0.0
     """Seconds that a member lives before it counts as ready."""
-
-    restart_delay: Annotated[Number, Field(gt=0, le=3600)] = 0.5
-    """Seconds before a member that died is started again; doubled with each death in a row."""
-
-    restart_delay_max: Annotated[Number, Field(gt=0, le=3600)] = 30.0
-    """Seconds that the doubling ends at."""
 
     @field_validator("command", mode="before")
     @classmethod
@@ -55,13 +46,6 @@ class ProcessOptions(Declared):
         if words in ([], ()):
             raise ValueError("expected a program and its arguments, got nothing")
         return words
-
-    @field_validator("cwd")
-    @classmethod
-    def _absolute(cls, cwd: str | None) -> str | None:
-        if cwd is not None and not PurePosixPath(cwd).is_absolute():
-            raise ValueError(f"expected an absolute path, got {cwd!r}")
-        return cwd
 
 
 class HttpOptions(Declared):

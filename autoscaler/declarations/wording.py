@@ -78,7 +78,12 @@ def explained(error: ErrorDetails, model: type[BaseModel]) -> str:
         return f"expected {_KINDS[kind]}, got {shown(got)}"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return f"expected {words} {context[name]:g}, got {shown(got)}"
+        bound = context[name]
+        return f"expected {words} {int(bound) if bound == int(bound) else bound}, got {shown(got)}"
+    if kind == "string_too_short":
+        return f"expected text, got {shown(got)}"
+    if kind == "string_too_long":
+        return f"expected at most {context['max_length']} characters, got {len(str(got))}"
     if kind in {"enum", "literal_error"}:
         return one_of([part.strip(" '") for part in str(context["expected"]).replace(" or ", ",").split(",")], got)
     return f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {shown(got)}"

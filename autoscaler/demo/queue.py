@@ -73,8 +73,8 @@ class JobQueue:
             self._server.close()
         for connection in self._connections:
             connection.cancel()
-        while self._connections:
-            await asyncio.sleep(0)
+        if self._connections:
+            await asyncio.wait(self._connections)
 
     @property
     def length(self) -> int:
@@ -109,7 +109,7 @@ class JobQueue:
     async def _add(self, job: Job, add: Callable[[Job], None]) -> None:
         async with self._arrived:
             add(job)
-            self._arrived.notify()
+            self._arrived.notify_all()  # one of them may be leaving, and a single word be lost on it
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.current_task()
@@ -165,7 +165,8 @@ class JobQueue:
             watcher.cancel()
 
         async def watch() -> None:
-            await reader.read(1)  # an idle worker says nothing: this is its end
+            with suppress(ConnectionError):
+                await reader.read(1)  # an idle worker says nothing: this is its end
             waiter.cancel()
 
         async with asyncio.TaskGroup() as tasks:

@@ -78,7 +78,8 @@ async def _line(reader: asyncio.StreamReader, ended: asyncio.Event) -> str:
 
     async def read() -> None:
         nonlocal line
-        line = (await reader.readline()).decode()
+        with suppress(ConnectionError):
+            line = (await reader.readline()).decode()
         watcher.cancel()
 
     async def watch() -> None:

@@ -18,8 +18,8 @@ log = structlog.get_logger()
 
 FIRST_RETRY = 0.5
 LONGEST_RETRY = 60.0
-GIVEN_UP_AFTER = 3600.0
-"""Seconds after which an action that could not be delivered is buried."""
+MAX_ATTEMPTS = 10
+"""Deliveries that are tried before an action goes to the dead letters."""
 
 PolicyCall = Callable[[OutboxRow], Awaitable[None]]
 
@@ -42,6 +42,7 @@ class Actor:
         policy: PolicyCall,
         *,
         woken: Callable[[float], None],
+        max_attempts: int = MAX_ATTEMPTS,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -49,6 +50,7 @@ class Actor:
         self._actions = actions
         self._policy = policy
         self._woken = woken
+        self._max_attempts = max_attempts
         self._jitter = jitter
 
     async def drain(self, lane: str) -> None:
@@ -66,14 +68,13 @@ class Actor:
     async def _carried_out(self, row: OutboxRow) -> bool:
         """Whether the head is dealt with, for good or by burying it."""
         now = await self._store.now()
-        age = now - row.created
         try:
             await self._call(row)
         except PermanentError as error:
             await self._bury(row, "refused", str(error), now)
             return True
         except TemporaryError as error:
-            if age >= GIVEN_UP_AFTER:
+            if row.attempts + 1 >= self._max_attempts:
                 await self._bury(row, "given up", str(error), now)
                 return True
             await self._put_off(row, error, now)

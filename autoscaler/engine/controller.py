@@ -5,6 +5,7 @@ A live controller and a replay use exactly this; they differ in what calls it, a
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -12,6 +13,7 @@ import structlog
 
 from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.evaluation import Sources
+from autoscaler.engine.act import MAX_ATTEMPTS
 from autoscaler.engine.act import Actor as LaneActor
 from autoscaler.engine.evaluate import Evaluated, Evaluator
 from autoscaler.engine.ingest import Ingest, Written
@@ -48,7 +50,8 @@ class Controller:
     Args:
         replica: this process' name among the others.
         woken: called with each due time that this process sets, so that its loop can sleep until then.
-        jitter: from 0 to 1; None means random.
+        max_attempts: deliveries of an action that are tried before it is buried.
+        jitter: from 0 to 1, spreads retries; None means random.
         poll_interval: seconds between two looks at every target, whatever groups say; None leaves it to them.
     """
 
@@ -63,6 +66,7 @@ class Controller:
         replica: str,
         woken: Callable[[float], None] = lambda _due: None,
         min_evaluation_interval: float = 0.2,
+        max_attempts: int = MAX_ATTEMPTS,
         jitter: Callable[[], float] | None = None,
         poll_interval: float | None = None,
     ) -> None:
@@ -76,8 +80,15 @@ class Controller:
         )
         self._evaluator = Evaluator(store, listener, min_interval=min_evaluation_interval)
         self._ingest = Ingest(store, listener)
-        spread = {} if jitter is None else {"jitter": jitter}
-        self._actor = LaneActor(store, listener, actions, self._call_policy, woken=woken, **spread)
+        self._actor = LaneActor(
+            store,
+            listener,
+            actions,
+            self._call_policy,
+            woken=woken,
+            max_attempts=max_attempts,
+            jitter=jitter or random.random,
+        )
         self._woken = woken
 
     # --- declarations ------------------------------------------------------------------------------------------------

@@ -9,7 +9,15 @@ from typing import Any, assert_never
 import structlog
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord
-from autoscaler.alarms.evaluation import POLICY_SCHEME, Consideration, Outcome, Repetition, Sources, Transition, evaluate
+from autoscaler.alarms.evaluation import (
+    POLICY_SCHEME,
+    Consideration,
+    Outcome,
+    Repetition,
+    Sources,
+    Transition,
+    evaluate,
+)
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router
 from autoscaler.measures.window import WindowView
@@ -170,9 +178,7 @@ class Evaluator:
             await self._fetch(item.alarm for item in open_)
         return {item.window_id for item in open_}
 
-    def _verdict(
-        self, item: _Open, members: Mapping[str, GroupRecord], sources: Sources
-    ) -> Acceptance:
+    def _verdict(self, item: _Open, members: Mapping[str, GroupRecord], sources: Sources) -> Acceptance:
         alarm = item.alarm
         before = self._records.get(alarm.alarm_id) or AlarmRecord()
         view = item.view if alarm.rule.group is None else _of_members(item.view, members[alarm.rule.group])

@@ -32,7 +32,9 @@ class Route:
 class _Metric:
     """The windows over one metric."""
 
-    by_attribute: dict[str, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    by_attribute: dict[str, dict[str, list[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
     others: list[str] = field(default_factory=list)
     by_metadata: list[str] = field(default_factory=list)
 
@@ -119,4 +121,3 @@ def window_of(alarm: Alarm) -> WindowSpec:
     """The window that an alarm looks at."""
     match: Match = alarm.rule.match
     return WindowSpec(alarm.project_id, alarm.rule.metric, match, alarm.rule.horizon)
-

@@ -36,7 +36,7 @@ from autoscaler.scaling.reconcile import failed, seen
 
 log = structlog.get_logger()
 
-RESIDENT_HOLD = 10.0
+RESIDENT_HOLD = 5.0
 """Seconds for which a replica holds members that live inside it, unless it renews."""
 RESIZE_DEADLINE = 20.0
 """Seconds within which a target must have answered; shorter than the lease."""
@@ -125,7 +125,9 @@ class Scaler:
             raise PermanentError(f"{url}: group {group.name} belongs to another project")
         ask = Ask(row_id, Actor(kind="alarm", name=alarm.name), Reason.POLICY, generation=plan.generation)
         others = plan.alarms_of(group.name)
-        records = dict(zip([a.alarm_id for a in others], await self._store.alarms([a.alarm_id for a in others]), strict=True))
+        records = dict(
+            zip([a.alarm_id for a in others], await self._store.alarms([a.alarm_id for a in others]), strict=True)
+        )
 
         def attempt(state: GroupState) -> Answer:
             return _about_alarm(plan, ask, alarm, policy, records, group, state)
@@ -326,7 +328,9 @@ class Scaler:
             status = await target.status(group)
         except (TemporaryError, PermanentError) as error:
             unreachable = str(error)
-            return await self._store_seen(group, lambda state: (replace(state.record, unreachable=unreachable), None, ""))
+            return await self._store_seen(
+                group, lambda state: (replace(state.record, unreachable=unreachable), None, "")
+            )
 
         def look(state: GroupState) -> tuple[GroupRecord, Reason | None, str]:
             record = state.record
@@ -379,7 +383,9 @@ class Scaler:
             if _same_look(record, state.record):
                 return state
             record = replace(record, version=state.record.version + 1)
-            answer = await self._store.put_group(GroupPut(group.name, state.record.version, state.freeze, record, decision))
+            answer = await self._store.put_group(
+                GroupPut(group.name, state.record.version, state.freeze, record, decision)
+            )
             if isinstance(answer, Changed):
                 state = answer.state
                 continue
@@ -426,9 +432,9 @@ class Scaler:
             if target.resident:
                 await self._change(
                     group,
-                    lambda record: replace(record, owner="", owned_until=0.0)
-                    if record.owner == self._replica
-                    else record,
+                    lambda record: (
+                        replace(record, owner="", owned_until=0.0) if record.owner == self._replica else record
+                    ),
                 )
 
 
@@ -491,9 +497,7 @@ def _about_alarm(
     return decide(ask, own, at)
 
 
-def _proposal(
-    policy: ScalingPolicy, alarm: Alarm, record: AlarmRecord, group: Group, state: GroupState
-) -> Proposal:
+def _proposal(policy: ScalingPolicy, alarm: Alarm, record: AlarmRecord, group: Group, state: GroupState) -> Proposal:
     """A policy's proposal with the evidence of the alarm that asks for it."""
     proposal = proposed(policy, group, state.record, now=state.now)
     evidence = record.evidence

@@ -52,6 +52,8 @@ def _drop_silent(view: WindowView, horizon: float) -> None:
     if view.newest is None:
         return
     cutoff = min(view.newest, view.asof) - horizon
-    silent = [resource_id for resource_id, series in view.series.items() if not len(series) or series.times[-1] <= cutoff]
+    silent = [
+        resource_id for resource_id, series in view.series.items() if not len(series) or series.times[-1] <= cutoff
+    ]
     for resource_id in silent:
         del view.series[resource_id]

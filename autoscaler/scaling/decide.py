@@ -129,9 +129,7 @@ def scheduled(schedule: Schedule, ask: Ask, at: Situation) -> Answer:
     current = record.desired_capacity or 0
     wanted = current if schedule.desired_capacity is None else schedule.desired_capacity
     capacity = record.limits(at.group).clamp(wanted)
-    proposal = Proposal(
-        capacity, capacity - current, cooldown=effective(None, at.group.cooldown), passes_cooldown=True
-    )
+    proposal = Proposal(capacity, capacity - current, cooldown=effective(None, at.group.cooldown), passes_cooldown=True)
     answer = decide(ask, proposal, within)
     inputs = {"schedule": schedule.name, **answer.decision.inputs}
     return Answer(replace(answer.decision, inputs=inputs), answer.record)

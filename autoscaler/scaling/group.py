@@ -63,7 +63,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     address: str = ""
 
 
-class Pause(msgspec.Struct, frozen=True, kw_only=True):
+class Pause(msgspec.Struct, frozen=True):
     """A group that a person has asked to be left alone.
 
     Attributes:

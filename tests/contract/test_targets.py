@@ -253,25 +253,23 @@ async def test_a_member_knows_its_name_and_none_of_the_controllers_settings(
     monkeypatch.setenv("PLAIN", "kept")
     program = (
         "import json, os, sys, time; file = sys.argv[1]; "
-        "open(file + '~', 'w').write(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd(), sys.stdin.read()])); "
+        "open(file + '~', 'w').write(json.dumps([sys.argv[1:], dict(os.environ), sys.stdin.read()])); "
         "os.rename(file + '~', file); time.sleep(600)"
     )
     web = group(
         command=(sys.executable, "-S", "-c", program, f"{tmp_path}/{{member}}", "{group}"),
         env={"EXTRA": "1"},
-        cwd=str(tmp_path),
     )
     async with ProcessTarget() as target:
         await grown(target, web, 1)
         await until((tmp_path / "web-1").exists)
-    arguments, environment, folder, given = json.loads((tmp_path / "web-1").read_text())
+    arguments, environment, given = json.loads((tmp_path / "web-1").read_text())
     assert arguments == [f"{tmp_path}/web-1", "web"]
     assert {name: value for name, value in environment.items() if name.startswith("AUTOSCALER_")} == {
         "AUTOSCALER_GROUP": "web",
         "AUTOSCALER_MEMBER": "web-1",
     }
     assert (environment["PLAIN"], environment["EXTRA"]) == ("kept", "1")
-    assert folder == str(tmp_path)
     assert given == ""
 
 
@@ -323,8 +321,8 @@ async def test_what_a_member_started_ends_with_it(tmp_path: Path) -> None:
 
 
 async def test_a_dead_member_is_replaced_under_its_own_name() -> None:
-    web = group(command=SLEEPER, restart_delay=0.05)
-    async with ProcessTarget() as target:
+    web = group(command=SLEEPER)
+    async with ProcessTarget(restart_delay=0.05) as target:
         before = await grown(target, web, 2)
         os.kill(before["web-2"], signal.SIGKILL)
         await until(lambda: target.pids("web").get("web-2", before["web-2"]) != before["web-2"])
@@ -338,8 +336,8 @@ async def test_a_member_that_dies_again_and_again_waits_longer_and_longer_and_is
     program = (
         "import os, sys; os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT), b'x'); sys.exit(3)"
     )
-    web = group(command=(sys.executable, "-S", "-c", program, str(log)), restart_delay=0.02, restart_delay_max=0.2)
-    async with ProcessTarget() as target:
+    web = group(command=(sys.executable, "-S", "-c", program, str(log)))
+    async with ProcessTarget(restart_delay=0.02, longest_delay=0.2) as target:
         await target.resize(web, 1, fence=1, deadline=5)
         # The first life may look ready until it ends; from the second on nothing does.
         await until(lambda: log.exists() and log.stat().st_size >= 2)
@@ -373,9 +371,9 @@ async def test_a_command_that_does_not_exist_is_refused() -> None:
 
 
 async def test_a_changed_command_is_used_from_the_next_start_on(tmp_path: Path) -> None:
-    async with ProcessTarget() as target:
-        before = await grown(target, group(command=SLEEPER, restart_delay=0.02), 1)
-        await target.status(group(command=(*STUBBORN, f"{tmp_path}/new"), graceful_stop=0, restart_delay=0.02))
+    async with ProcessTarget(restart_delay=0.02) as target:
+        before = await grown(target, group(command=SLEEPER), 1)
+        await target.status(group(command=(*STUBBORN, f"{tmp_path}/new"), graceful_stop=0))
         assert target.pids("web") == before
         os.kill(before["web-1"], signal.SIGKILL)
         await until((tmp_path / "new").exists)

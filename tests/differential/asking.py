@@ -12,15 +12,16 @@ import pytest
 
 SCRIPTS = Path(__file__).parent / "oracle"
 IN_REPOSITORY = Path(__file__).parents[2] / ".venv-oracle" / "bin" / "python"
+# read on import: within a test no AUTOSCALER_ variable is left
+PYTHON = Path(os.environ.get("AUTOSCALER_ORACLE_PYTHON", IN_REPOSITORY))
 
 
 def ask(script: str, cases: Any, *, timeout_seconds: float = 300) -> Any:
     """What ``oracle/SCRIPT`` answers to ``cases``; the test is skipped where there is no oracle."""
-    python = Path(os.environ.get("AUTOSCALER_ORACLE_PYTHON", IN_REPOSITORY))
-    if not python.exists():
-        pytest.skip(f"{python} is missing; `make oracle` makes it, or set AUTOSCALER_ORACLE_PYTHON")
+    if not PYTHON.exists():
+        pytest.skip(f"{PYTHON} is missing; `make oracle` makes it, or set AUTOSCALER_ORACLE_PYTHON")
     ran = subprocess.run(
-        [str(python), str(SCRIPTS / script)],
+        [str(PYTHON), str(SCRIPTS / script)],
         input=json.dumps(cases),
         capture_output=True,
         text=True,

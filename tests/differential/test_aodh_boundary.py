@@ -80,7 +80,7 @@ def drawn_points(draw: random.Random, granularity: float, granules: range) -> Po
     return points
 
 
-def drawn_rule(draw: random.Random, single: bool, values: Sequence[float]) -> Rule:
+def drawn_rule(draw: random.Random, *, single: bool, values: Sequence[float]) -> Rule:
     base = draw.choice(WITHIN if single else ACROSS)
     rate = draw.random() < 0.3
     levels = sorted(values)
@@ -105,7 +105,7 @@ def drawn_rule(draw: random.Random, single: bool, values: Sequence[float]) -> Ru
 def drawn_case(draw: random.Random) -> Case:
     single = draw.random() < 0.5
     many = 1 if single else draw.choice([1, 2, 3, 5, 12])
-    rule = drawn_rule(draw, single, [draw.uniform(0, 100) for _ in range(9)])
+    rule = drawn_rule(draw, single=single, values=[draw.uniform(0, 100) for _ in range(9)])
     first = int(EPOCH // rule.granularity) + draw.randrange(1000)
     last = first + draw.randrange(5, 30)
     series = {f"r{n:02}": drawn_points(draw, rule.granularity, range(first, last + 1)) for n in range(many)}
@@ -119,7 +119,6 @@ def to_aodh(case: Case) -> dict[str, Any]:
         "first": case.first,
         "last": case.last,
         "series": case.series,
-        "time_constraints": [],
         "rule": {
             "metric": rule.metric,
             "resource_id": next(iter(case.series)),

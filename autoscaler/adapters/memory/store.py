@@ -7,7 +7,6 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from dataclasses import replace as replace_dataclass
 
 from msgspec.structs import replace
 
@@ -127,13 +126,13 @@ class _Work:
             heapq.heappop(self._heap)
         return self._heap[0] if self._heap else None
 
-    def take(self, limit: int, now: float) -> list[WorkItem]:
-        """At most ``limit`` due items, oldest first, taken out."""
+    def take(self, limit: int, now: float, leased_until: float) -> list[WorkItem]:
+        """At most ``limit`` due items, oldest first, taken out; it is for the caller to put them back."""
         items: list[WorkItem] = []
         while len(items) < limit and (first := self.earliest()) is not None and first[0] <= now:
             due, (kind, key) = first
             self.remove((kind, key))
-            items.append(WorkItem(kind, key, due))
+            items.append(WorkItem(kind, key, due, leased_until))
         return items
 
 
@@ -324,10 +323,10 @@ class MemoryStore:
     async def claim(self, *, limit: int, lease: float) -> Claimed:
         """See :class:`autoscaler.ports.Store`."""
         now = self._clock()
-        items = [replace_dataclass(item, leased_until=now + lease) for item in self._work.take(limit, now)]
+        items = self._work.take(limit, now, now + lease)
         rest = self._work.earliest()
         for item in items:
-            self._work.set((item.kind, item.key), now + lease)
+            self._work.set((item.kind, item.key), item.leased_until)
             if item.kind == "lane" and item.key in self._lanes:
                 self._lanes[item.key].waiting = False
         return Claimed(items, None if rest is None else rest[0], now)

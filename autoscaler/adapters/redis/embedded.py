@@ -157,7 +157,7 @@ class EmbeddedServer:
             os.close(inherited)
         try:
             async with asyncio.timeout(self._start_seconds):
-                while not await self._answers():
+                while not await self._answers():  # noqa: ASYNC110 - a server tells nobody that it is ready
                     await asyncio.sleep(0.005)
         except TimeoutError as error:
             raise TemporaryError(f"{program}: not ready after {self._start_seconds:g} s") from error

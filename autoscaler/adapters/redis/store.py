@@ -91,6 +91,7 @@ class _Due(msgspec.Struct, array_like=True):
     dues: list[float]
     rest: list[float]
     now: float
+    leased_until: float
 
 
 _heads = msgspec.msgpack.Decoder(list[_Head])
@@ -299,8 +300,7 @@ class RedisStore:
 
     async def finish(self, item: WorkItem, next_due: float | None) -> None:
         """See :class:`autoscaler.ports.Store`."""
-        ask = (item.kind, item.key, item.leased_until, _maybe(next_due))
-        await self._by_shard("finish", [item], _work_entity, lambda _: [ask])
+        await self._call("finish", _work_entity(item), [item.kind, item.key, item.leased_until, _maybe(next_due)])
 
     async def claim(self, *, limit: int, lease: float) -> Claimed:
         """See :class:`autoscaler.ports.Store`.
@@ -321,15 +321,16 @@ class RedisStore:
             counts[prefix] += 1
         answers = await self._caller([Call("claim", prefix, [count, lease]) for prefix, count in counts.items()])
         taken = {prefix: _due.decode(answer) for prefix, answer in zip(counts, answers, strict=True)}
-        items = sorted(
-            (due, item, look.now + lease)
+        items = [
+            _work_item(item, due, look.leased_until)
             for look in taken.values()
             for due, item in zip(look.dues, look.items, strict=True)
-        )
+        ]
+        items.sort(key=lambda item: (item.due, item.kind, item.key))
         rest = [due for look in taken.values() for due in look.rest]
         rest += [due for prefix, look in seen.items() if prefix not in taken for due in (*look.dues, *look.rest)]
         now = max(look.now for look in (*seen.values(), *taken.values()))
-        return Claimed([_work_item(item, due, until) for due, item, until in items], min(rest, default=None), now)
+        return Claimed(items, min(rest, default=None), now)
 
     async def schedule(self, name: str, digest: str, first: float) -> float:
         """See :class:`autoscaler.ports.Store`."""

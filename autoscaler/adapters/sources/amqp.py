@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -34,6 +35,10 @@ _REFUSALS: Final = (
     ChannelPreconditionFailed,
 )
 """What only people can mend."""
+
+logging.getLogger("aiormq").setLevel(
+    logging.CRITICAL
+)  # it tells of every failed try, with traces; the source does once
 
 
 class AmqpSource(LinkedSource):
@@ -151,6 +156,8 @@ def _translated() -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {_CALL_TIMEOUT:.0f} s"
     return str(error) or type(error).__name__
 
 

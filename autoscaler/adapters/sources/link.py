@@ -137,7 +137,7 @@ class LinkedSource(ABC):
         self._trusted = trusted
         self._limits = limits
         self._link: Link | None = None
-        self._complaint = ""  # what was last said in the log, so as to say it once
+        self._complaint = ""  # what was last said in the log: each once, until the link stands again
 
     @abstractmethod
     def _linked(self) -> AbstractAsyncContextManager[Link]:
@@ -185,12 +185,10 @@ class LinkedSource(ABC):
 
     def _fell(self, error: TemporaryError, *, stood: bool) -> None:
         self._link = None
-        complaint = str(error)
-        if complaint == self._complaint:
-            return
+        complaint = "source lost" if stood else "source unreachable" if error.delay is None else "source refused"
+        say = _log.debug if complaint == self._complaint else _log.warning
+        say(complaint, source=self.name, error=str(error))
         self._complaint = complaint
-        event = "source lost" if stood else "source refused" if error.delay is not None else "source unreachable"
-        _log.warning(event, source=self.name, error=complaint)
 
     def _batch(self, received: Iterable[Received]) -> Batch:
         measures: list[Measure] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from autoscaler.measures.measure import Measure
 from autoscaler.ports import Undecoded
 
 STDIN: Final = "-"
+_BYTES: Final = "surrogateescape"
+"""Bytes that are not UTF-8 come through as they are, and spoil their own row only."""
 _COLUMNS: Final = ["timestamp", "value"]
 
 
@@ -58,12 +61,16 @@ def read(paths: Sequence[str], label: Label) -> Iterator[Measure | Undecoded]:
 
 @contextmanager
 def _opened(path: str) -> Iterator[TextIO]:
-    """The file as text; a byte that is not UTF-8 spoils its row only."""
+    """The file as text."""
     try:
         if path == STDIN:
-            yield sys.stdin
+            file = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors=_BYTES, newline="")
+            try:
+                yield file
+            finally:
+                file.detach()  # it is not ours to close
         else:
-            with Path(path).open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            with Path(path).open(encoding="utf-8-sig", errors=_BYTES, newline="") as file:
                 yield file
     except OSError as error:
         raise PermanentError(f"{path}: {error.strerror or error}") from error
@@ -81,7 +88,7 @@ def _json_lines(lines: Iterator[str], name: str, first: int) -> Iterator[Measure
     for number, line in enumerate(lines, first):
         if not line.strip():
             continue
-        decoded = decode(line.encode(errors="replace"), now=0.0, trusted=True, limits=RECORDED)
+        decoded = decode(line.encode(errors=_BYTES), now=0.0, trusted=True, limits=RECORDED)
         found: dict[int, Measure | Undecoded] = dict(zip(decoded.indexes, decoded.measures, strict=True))
         found.update((fault.index or 0, _placed(fault, name, number)) for fault in decoded.rejected)
         for index in sorted(found):
@@ -95,7 +102,7 @@ def _placed(fault: Undecoded, name: str, line: int) -> Undecoded:
 def _csv(lines: Iterator[str], name: str, first: int, label: Label) -> Iterator[Measure | Undecoded]:
     header = [column.strip() for column in next(csv.reader([next(lines)]))]
     if header != _COLUMNS:
-        shown = ",".join(header)[:80]
+        shown = ascii(",".join(header)[:80])
         raise PermanentError(f"{name}:{first}: expected the header timestamp,value or JSON lines, found {shown}")
     if not label.metric:
         raise PermanentError(f"{name}: a CSV does not name its metric; say which with --metric")
@@ -106,7 +113,7 @@ def _csv(lines: Iterator[str], name: str, first: int, label: Label) -> Iterator[
         try:
             at, value = _row(line)
         except InvalidMeasureError as error:
-            shown = line.rstrip("\r\n")[:SHOWN_LENGTH]
+            shown = line.rstrip("\r\n")[:SHOWN_LENGTH].encode(errors=_BYTES).decode(errors="replace")
             yield _placed(Undecoded(error.rejection, error.detail, shown), name, number)
         else:
             yield Measure(label.metric, resource_id, at, value, label.project_id, "", label.metadata)

@@ -70,11 +70,17 @@ class ProcessTarget:
     delay, so one that dies again and again is hardly ever ready. One that is to go gets SIGTERM and, after the grace
     time, SIGKILL; until it is gone it counts in ``size``. Members inherit the environment except ``AUTOSCALER_…``,
     which may hold passwords.
+
+    Args:
+        restart_delay: seconds before a member that died is started again; doubled each time it dies young.
+        longest_delay: seconds that the doubling ends at.
     """
 
     resident = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, restart_delay: float = 0.5, longest_delay: float = 30.0) -> None:
+        self._restart_delay = restart_delay
+        self._longest_delay = longest_delay
         self._groups: dict[str, _Members] = {}
         self._fences = Fences()
         self._guard = _Guard()
@@ -180,7 +186,7 @@ class ProcessTarget:
         except OSError as error:
             outcome = str(error)
         else:
-            slot.serves_at = loop.time() + max(members.options.ready_after, _delay(members.options, slot.deaths))
+            slot.serves_at = loop.time() + max(members.options.ready_after, self._delay(slot.deaths))
             _log.info("member started", group=members.group, member=slot.id, pid=slot.process.pid)
             outcome = await self._ended(members.options, slot, slot.process)
         slot.process, slot.serves_at = None, inf
@@ -188,9 +194,14 @@ class ProcessTarget:
             _log.info("member stopped", group=members.group, member=slot.id, outcome=outcome)
             return 0.0
         slot.deaths = 1 if loop.time() - born > STEADY_AFTER else slot.deaths + 1
-        delay = _delay(members.options, slot.deaths)
+        delay = self._delay(slot.deaths)
         _log.warning("member died", group=members.group, member=slot.id, outcome=outcome, restart_in=delay)
         return delay
+
+    def _delay(self, deaths: int) -> float:
+        if deaths == 0:
+            return 0.0
+        return min(self._restart_delay * 2.0 ** min(deaths - 1, 30), self._longest_delay)
 
     async def _started(self, members: _Members, slot: _Slot) -> Process:
         """A process that runs the command and that the guard knows."""
@@ -198,7 +209,7 @@ class ProcessTarget:
         try:
             process = await asyncio.create_subprocess_exec(
                 *_program(member), str(os.getpid()), *_command(members, slot),
-                stdin=read, env=_environment(members, slot), cwd=members.options.cwd, start_new_session=True,
+                stdin=read, env=_environment(members, slot), start_new_session=True,
             )  # fmt: skip
             self._guard.watch(process.pid)
             with suppress(BrokenPipeError):
@@ -231,12 +242,6 @@ async def _stop(slot: _Slot, pid: int, grace: float) -> None:
 def _send_away(slots: Iterable[_Slot]) -> None:
     for slot in slots:
         slot.leaving.set()
-
-
-def _delay(options: ProcessOptions, deaths: int) -> float:
-    if deaths == 0:
-        return 0.0
-    return min(options.restart_delay * 2.0 ** min(deaths - 1, 30), options.restart_delay_max)
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -3,7 +3,7 @@
 import json
 import sys
 
-import numpy
+import numpy as np
 from gnocchi import carbonara
 from gnocchi.rest.aggregates import operations
 from gnocchi_peer import Metric, timeseries, timespan
@@ -36,7 +36,7 @@ def granule_by_granule(points, granularity, methods):
 
 def across(grid, methods):
     """Each method across the series of a grid of granules; None in the grid is a series without a value."""
-    values = numpy.full((len(grid[0]), len(grid)), numpy.nan)
+    values = np.full((len(grid[0]), len(grid)), np.nan)
     for granule, row in enumerate(grid):
         for series, value in enumerate(row):
             if value is not None:

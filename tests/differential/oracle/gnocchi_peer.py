@@ -7,19 +7,19 @@ carbonara and rest.aggregates; answers go through gnocchi's JSON and back.
 import json
 from types import SimpleNamespace
 
-import numpy
+import numpy as np
 from gnocchi import carbonara, utils
 from gnocchi import json as gnocchi_json
 from gnocchi.rest.aggregates import processor
 
 
 def timespan(seconds):
-    return numpy.timedelta64(int(seconds * 1_000_000_000), "ns")
+    return np.timedelta64(int(seconds * 1_000_000_000), "ns")
 
 
 def timeseries(points):
     """Points as gnocchi holds them; times to the microsecond, as ISO timestamps carry them."""
-    times = [numpy.datetime64(round(time * 1_000_000), "us").astype("datetime64[ns]") for time, _ in points]
+    times = [np.datetime64(round(time * 1_000_000), "us").astype("datetime64[ns]") for time, _ in points]
     return carbonara.make_timeseries(times, [value for _, value in points])
 
 
@@ -47,7 +47,7 @@ class Metric:
             self._process(batch)
 
     def _process(self, batch):
-        measures = numpy.sort(timeseries(list(batch.items())), order="timestamps")
+        measures = np.sort(timeseries(list(batch.items())), order="timestamps")
         self.raw.set_values(measures, before_truncate_callback=lambda bound: self._aggregate(bound, measures))
 
     def _aggregate(self, bound, measures):

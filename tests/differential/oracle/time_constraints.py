@@ -1,8 +1,8 @@
 """Aodh's own answer to "within a time constraint?", with its clock set."""
 
-import datetime
 import json
 import sys
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 from aodh.evaluator import Evaluator
@@ -10,7 +10,7 @@ from oslo_utils import timeutils
 
 
 def answer(case):
-    timeutils.set_time_override(datetime.datetime.fromtimestamp(case["now"], datetime.UTC))
+    timeutils.set_time_override(datetime.fromtimestamp(case["now"], UTC))
     try:
         return Evaluator.within_time_constraint(SimpleNamespace(time_constraints=case["constraints"]))
     except Exception as error:  # noqa: BLE001 - Aodh logs whatever is raised and leaves the alarm alone

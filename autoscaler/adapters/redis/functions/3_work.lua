@@ -15,17 +15,15 @@ register('mark', function(keys, args)
   return ''
 end)
 
--- Each {kind, key, leased until, {next due} or {}}: moves or removes it, unless it was marked or claimed meanwhile.
+-- Moves claimed work on or takes it away, unless it was marked meanwhile or claimed by another.
 register('finish', function(keys, args)
-  local prefix, _, items = asked(keys, args)
-  for _, item in ipairs(items) do
-    local name, leased_until, next_due = item[1] .. ':' .. item[2], item[3], item[4][1]
-    if tonumber(redis.call('ZSCORE', prefix .. 'work', name)) == leased_until then
-      if next_due then
-        due_at(prefix, name, next_due)
-      else
-        redis.call('ZREM', prefix .. 'work', name)
-      end
+  local prefix, _, ask = asked(keys, args)
+  local item, leased_until, next_due = ask[1] .. ':' .. ask[2], ask[3], ask[4][1]
+  if tonumber(redis.call('ZSCORE', prefix .. 'work', item)) == leased_until then
+    if next_due then
+      due_at(prefix, item, next_due)
+    else
+      redis.call('ZREM', prefix .. 'work', item)
     end
   end
   return ''
@@ -45,20 +43,21 @@ end
 register('due', function(keys, args)
   local prefix, now, ask = asked(keys, args)
   local items, dues, rest = due_items(prefix, now, ask[1])
-  return cmsgpack.pack({items, dues, rest, now})
+  return cmsgpack.pack({items, dues, rest, now, now})
 end, {'no-writes'})
 
--- The same, leased to the caller.
+-- The same, leased to the caller until the time that comes last.
 register('claim', function(keys, args)
   local prefix, now, ask = asked(keys, args)
   local items, dues, rest = due_items(prefix, now, ask[1])
+  local leased_until = now + ask[2]
   for _, item in ipairs(items) do
-    due_at(prefix, item, now + ask[2])
+    due_at(prefix, item, leased_until)
     if string.sub(item, 1, 5) == 'lane:' then
       redis.call('SREM', prefix .. 'waiting', string.sub(item, 6))
     end
   end
-  return cmsgpack.pack({items, dues, rest, now})
+  return cmsgpack.pack({items, dues, rest, now, leased_until})
 end)
 
 -- A schedule's due time: as stored, or `first` where it is new or has changed. Empty means never.

@@ -1,0 +1,367 @@
+"""The composition root: from settings to a running controller. Builds everything, decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from autoscaler import __version__
+from autoscaler.adapters.actions.log import LogAction
+from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
+from autoscaler.adapters.clock import now
+from autoscaler.adapters.files import changes, texts
+from autoscaler.adapters.listeners import Listeners, LoggingListener
+from autoscaler.adapters.logs import configure
+from autoscaler.adapters.redis import EmbeddedServer, RedisStore
+from autoscaler.adapters.schedule import CronCalendar
+from autoscaler.adapters.sources.amqp import AmqpSource
+from autoscaler.adapters.sources.decode import LIVE
+from autoscaler.adapters.sources.link import Tls
+from autoscaler.adapters.sources.mqtt import MqttSource
+from autoscaler.adapters.targets.dry_run import DryRunTarget
+from autoscaler.adapters.targets.http import HttpTarget
+from autoscaler.adapters.targets.process import ProcessTarget
+from autoscaler.api import create_app
+from autoscaler.api.metrics import Metrics
+from autoscaler.declarations import Declarations, dump, load, parse, warnings
+from autoscaler.engine.controller import Controller
+from autoscaler.engine.run import Runner, Wake
+from autoscaler.engine.service import CLOCK_SKEW_LIMIT, Service
+from autoscaler.errors import DeclarationError, PermanentError, TemporaryError
+from autoscaler.ports import Action, Source, Target
+from autoscaler.settings import Settings, SourceKind, unknown_variables
+
+log = structlog.get_logger()
+
+START_PATIENCE = 60.0
+"""Seconds that a controller waits for its Redis when it starts."""
+
+
+def run(settings: Settings) -> int:
+    """Run a controller until it is told to end; the exit status."""
+    configure(settings.log_format, settings.log_level)
+    for unknown in unknown_variables(os.environ):
+        log.warning("setting ignored", setting=unknown)
+    try:
+        asyncio.run(run_controller(settings))
+    except* (PermanentError, DeclarationError, TemporaryError) as group:
+        for error in _leaves(group):
+            for line in str(error).splitlines():
+                log.error("cannot run", error=line)
+        return 1
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+async def run_controller(settings: Settings) -> None:
+    """Run a controller until SIGTERM or SIGINT; everything it started has ended when this returns.
+
+    Raises:
+        PermanentError: it cannot run here as it is told to.
+        DeclarationError: what is declared cannot be loaded, and nothing was in force before.
+        TemporaryError: Redis could not be reached for a minute.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        listening = _bound(settings)
+        stack.callback(listening.close)
+        url = settings.redis_url
+        if url is None:
+            url = (await stack.enter_async_context(EmbeddedServer(settings.state_dir / "valkey"))).url
+        store = RedisStore(url, namespace=settings.namespace, shards=settings.shards)
+        stack.push_async_callback(store.close)
+        await _reached(store)
+        live = await _Live.build(settings, store, stack)
+        await live.start()
+        await live.serve(listening)
+
+
+def _bound(settings: Settings) -> socket.socket:
+    """The API's socket, bound before anything is started, so that a second controller fails at once."""
+    family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((settings.api_host, settings.api_port))
+    except OSError as error:
+        bound.close()
+        raise PermanentError(f"cannot listen at {settings.api}: {error.strerror or error}") from error
+    return bound
+
+
+async def _reached(store: RedisStore) -> None:
+    """Wait for a Redis that is still starting; what it is or does wrong is said by /readyz."""
+    deadline = asyncio.get_running_loop().time() + START_PATIENCE
+    while True:
+        try:
+            await store.now()
+        except TemporaryError as error:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+            log.warning("waiting for the store", error=str(error))
+            await asyncio.sleep(1.0)
+        else:
+            return
+
+
+class _Server(uvicorn.Server):
+    """A server whose process handles its own signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        """Leave them to the controller, which ends in its own order."""
+        yield
+
+
+class _Live:
+    """The parts of a running controller."""
+
+    def __init__(self, settings: Settings, store: RedisStore, sources: Sequence[Source], metrics: Metrics) -> None:
+        self._settings = settings
+        self._store = store
+        self._sources = sources
+        self._metrics = metrics
+        self._wake = Wake()
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._controller: Controller
+        self._runner: Runner
+        self.problems: list[str] = []
+
+    @classmethod
+    async def build(cls, settings: Settings, store: RedisStore, stack: contextlib.AsyncExitStack) -> _Live:
+        """Everything, connected to nothing yet."""
+        metrics = Metrics()
+        live = cls(settings, store, _sources(settings), metrics)
+        actions = await _actions(settings, stack)
+        targets = await _targets(stack)
+        replica = f"{settings.replica}-{os.getpid()}-{secrets.token_hex(3)}"
+        live._controller = Controller(
+            store,
+            Listeners([LoggingListener(), metrics]),
+            actions=actions,
+            targets=targets,
+            calendar=CronCalendar(),
+            replica=replica,
+            woken=live._wake.at,
+            min_evaluation_interval=settings.min_evaluation_interval,
+            max_attempts=settings.webhook_max_attempts,
+        )
+        live._runner = Runner(
+            live._controller,
+            live._sources,
+            wake=live._wake,
+            clock=now,
+            replica=replica,
+            version=__version__,
+            max_hold=settings.max_hold,
+            generation_changed=lambda _: live._adopt_published(),
+        )
+        return live
+
+    # --- declarations ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Put what is declared into force, or go on with what was."""
+        try:
+            declared = self._load()
+        except DeclarationError as error:
+            if await self._store.generation() is None:
+                raise
+            self._refused(error)
+        else:
+            await self._publish(declared, insist=False)
+        await self._adopt_published()
+
+    def _paths(self) -> list[Path]:
+        return [path for path in (self._settings.rules, self._settings.policies) if path is not None]
+
+    def _load(self) -> Declarations:
+        declared = load(texts(self._paths()))
+        for warning in (*declared.ignored, *warnings(declared)):
+            log.warning("declared", note=str(warning))
+        return declared
+
+    async def _publish(self, declared: Declarations, *, insist: bool) -> None:
+        in_force = await self._store.publish(declared.generation, dump(declared), insist=insist)
+        if in_force != declared.generation:
+            log.warning("newer declarations are in force", here=declared.generation, in_force=in_force)
+
+    def _refused(self, error: DeclarationError) -> None:
+        self.problems = [str(problem) for problem in error.problems]
+        for problem in self.problems:
+            log.error("declarations refused", problem=problem)
+
+    async def _adopt_published(self) -> None:
+        published = await self._store.generation()
+        if published is None or published[0] == self._controller.plan.generation:
+            return
+        generation, documents = published
+        declared = parse(documents)
+        await self._controller.adopt(
+            generation, declared.alarms, declared.groups, declared.policies, declared.schedules
+        )
+        log.info(
+            "declarations adopted",
+            generation=generation,
+            alarms=len(declared.alarms),
+            groups=len(declared.groups),
+            policies=len(declared.policies),
+            schedules=len(declared.schedules),
+        )
+
+    async def _reloads(self) -> None:
+        """Reload all or nothing whenever asked."""
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            try:
+                await self._publish(self._load(), insist=True)
+                await self._adopt_published()
+            except DeclarationError as error:
+                self._refused(error)
+            except TemporaryError as error:
+                log.warning("reload put off", error=str(error))
+                await asyncio.sleep(1.0)
+                self._reload.set()
+            else:
+                self.problems = []
+
+    async def _watch(self) -> None:
+        async for _ in self._changes():
+            self._reload.set()
+
+    def _changes(self) -> AsyncIterator[None]:
+        return changes(self._paths(), stop=self._stop)
+
+    # --- running -----------------------------------------------------------------------------------------------------
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Run until a signal says to end, then drain."""
+        service = Service(self._controller, self._runner)
+        app = create_app(
+            service,
+            now=now,
+            limits=replace(LIVE, max_future=self._settings.max_future),
+            trusted=SourceKind.HTTP in self._settings.trusted_sources,
+            metrics=self._metrics,
+            readiness=self._missing,
+            cors_origins=self._settings.cors_origins,
+        )
+        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(sockets=[listening]))
+            running = group.create_task(self._runner.run())
+            helpers = [group.create_task(self._reloads())]
+            if self._paths():
+                helpers.append(group.create_task(self._watch()))
+            host, port = listening.getsockname()[:2]
+            log.info("controller running", api=f"http://{host}:{port}", version=__version__)
+            await self._stop.wait()
+            log.info("controller ending")
+            server.should_exit = True
+            for task in helpers:
+                task.cancel()
+            self._runner.stop()
+            await running
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        try:
+            async with asyncio.timeout(30):
+                await self._controller.scaler.release(list(self._controller.plan.groups.values()))
+        except (TemporaryError, TimeoutError) as error:
+            log.warning("groups not let go", error=str(error))
+
+    async def _missing(self) -> list[str]:
+        """What keeps this controller from doing its work; nothing when it is ready."""
+        missing = [f"declarations: {problem}" for problem in self.problems]
+        if not self._controller.plan.generation:
+            missing.append("no declarations are in force")
+        if self._runner.store_error:
+            missing.append(self._runner.store_error)
+        elif not self._settings.allow_volatile_redis:
+            missing += await self._store.check()
+        missing += [f"{source.name} is not connected" for source in self._sources if not source.connected]
+        if abs(self._runner.skew) > CLOCK_SKEW_LIMIT:
+            missing.append(f"the clock is {self._runner.skew:+.1f} s off the store's")
+        return missing
+
+
+def _sources(settings: Settings) -> list[Source]:
+    limits = replace(LIVE, max_future=settings.max_future)
+    sources: list[Source] = []
+    if settings.mqtt_url is not None:
+        sources.append(
+            MqttSource(
+                settings.mqtt_url,
+                now=now,
+                topic_filter=settings.mqtt_topic,
+                client_id=f"{settings.namespace}-{settings.replica}",
+                username=settings.mqtt_username,
+                password=None if settings.mqtt_password is None else settings.mqtt_password.get_secret_value(),
+                tls=_mqtt_tls(settings),
+                trusted=SourceKind.MQTT in settings.trusted_sources,
+                limits=limits,
+            )
+        )
+    if settings.amqp_url is not None:
+        sources.append(
+            AmqpSource(
+                settings.amqp_url,
+                now=now,
+                queue=settings.amqp_queue,
+                exchange=settings.amqp_exchange,
+                routing_key=settings.amqp_routing_key,
+                prefetch=settings.amqp_prefetch,
+                quorum=settings.amqp_quorum,
+                ttl=settings.amqp_ttl,
+                max_length=settings.amqp_max_length,
+                trusted=SourceKind.AMQP in settings.trusted_sources,
+                limits=limits,
+            )
+        )
+    return sources
+
+
+def _mqtt_tls(settings: Settings) -> Tls | None:
+    if settings.mqtt_ca is None and settings.mqtt_cert is None:
+        return None
+    return Tls(str(settings.mqtt_ca or ""), str(settings.mqtt_cert or ""), str(settings.mqtt_key or ""))
+
+
+async def _actions(settings: Settings, stack: contextlib.AsyncExitStack) -> dict[str, Action]:
+    clients = tls_clients(ca=str(settings.webhook_ca or ""), verify=settings.webhook_verify)
+    webhook = await stack.enter_async_context(WebhookAction(settings.webhook_timeout, clients))
+    log_action = LogAction()
+    return {
+        **dict.fromkeys(webhook.schemes, webhook),
+        **dict.fromkeys(log_action.schemes, log_action),
+    }
+
+
+async def _targets(stack: contextlib.AsyncExitStack) -> dict[str, Target]:
+    return {
+        "process": await stack.enter_async_context(ProcessTarget()),
+        "http": await stack.enter_async_context(HttpTarget()),
+        "dry_run": DryRunTarget(),
+    }

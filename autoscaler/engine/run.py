@@ -1,0 +1,325 @@
+"""The loops of a live controller: sources in, one pump, work, heartbeats."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from autoscaler.alarms.evaluation import Sources
+from autoscaler.engine.controller import Controller
+from autoscaler.engine.ingest import Written
+from autoscaler.errors import TemporaryError
+from autoscaler.measures.measure import Measure
+from autoscaler.ports import Batch, Heartbeat, Source, WorkItem
+
+log = structlog.get_logger()
+
+BATCH_LIMIT = 20_000
+"""Measures in one write; what has arrived beyond that waits for the next."""
+IDLE_POLL = 0.5
+"""Seconds between two looks for work that others may have left."""
+HEARTBEAT = 1.0
+CAUGHT_UP_AFTER = 1.0
+"""Seconds with nothing waiting after which a source counts as caught up."""
+FIRST_RETRY = 0.05
+LONGEST_RETRY = 2.0
+CONCURRENT_WORK = 500
+
+
+@dataclass(slots=True)
+class _Submission:
+    measures: Sequence[Measure]
+    due: Sequence[str]
+    written: asyncio.Future[list[Measure]]
+
+
+@dataclass(slots=True)
+class _SourceWatch:
+    """When a source last had nothing waiting; None while it has something or is not connected."""
+
+    idle_since: float | None = None
+
+
+@dataclass(slots=True)
+class Lag:
+    """How far this replica is behind, as last seen.
+
+    Attributes:
+        pending: measures that have arrived and are not written.
+        newest: age in seconds of the newest measure of the last batch.
+    """
+
+    pending: int = 0
+    newest: float = 0.0
+
+
+class Wake:
+    """Lets the work loop sleep until the earliest due time that anybody here has set."""
+
+    def __init__(self) -> None:
+        self._due = math.inf
+        self._event = asyncio.Event()
+
+    def at(self, due: float) -> None:
+        """Something here is due at ``due`` (Unix seconds by the store's clock)."""
+        if due < self._due:
+            self._due = due
+            self._event.set()
+
+    async def sleep(self, now: float, next_due: float | None) -> None:
+        """Sleep from ``now`` until the earliest due time, or a moment."""
+        if next_due is not None:
+            self._due = min(self._due, next_due)
+        self._event.clear()
+        pause = min(IDLE_POLL, max(0.0, self._due - now))
+        if pause and self._due > now:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._event.wait()
+            except TimeoutError:
+                pass
+        self._due = math.inf
+
+
+class Runner:
+    """Runs a :class:`Controller` against live sources.
+
+    One pump writes and evaluates all that has arrived while the write before was in flight, so a batch is one measure
+    when idle and thousands under load, and a window's copy is never touched by two at once.
+
+    Args:
+        clock: this process' own clock, Unix seconds; only compared with the store's.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        sources: Sequence[Source],
+        *,
+        wake: Wake,
+        clock: Callable[[], float],
+        replica: str,
+        version: str,
+        max_hold: float,
+        generation_changed: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self.controller = controller
+        self.lag = Lag()
+        self.skew = 0.0
+        self.replicas: Sequence[Heartbeat] = ()
+        self.store_error = ""
+        self._sources = sources
+        self._watches = {source.name: _SourceWatch() for source in sources}
+        self._wake = wake
+        self._clock = clock
+        self._replica = replica
+        self._version = version
+        self._max_hold = max_hold
+        self._generation_changed = generation_changed
+        self._pending: list[_Submission] = []
+        self._arrived = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._in_hand: set[tuple[str, str]] = set()
+
+    def stop(self) -> None:
+        """Take nothing new; :meth:`run` ends once what is in hand is done."""
+        self._stopping.set()
+        self._arrived.set()
+        self._wake.at(-math.inf)
+
+    async def submit(self, measures: Sequence[Measure], due: Sequence[str] = ()) -> list[Measure]:
+        """Have measures written; when this returns they are, and may be acknowledged.
+
+        Returns:
+            Those whose series had no room; they are buried.
+        """
+        future: asyncio.Future[list[Measure]] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Submission(measures, due, future))
+        self.lag.pending += len(measures)
+        self._arrived.set()
+        return await future
+
+    async def run(self) -> None:
+        """Run until :meth:`stop`."""
+        async with asyncio.TaskGroup() as group:
+            feeders = [group.create_task(self._forever(partial(self._feed, source))) for source in self._sources]
+            helpers = [group.create_task(self._forever(self._beat))]
+            pump = group.create_task(self._pump())
+            worker = group.create_task(self._forever(self._work))
+            await self._stopping.wait()
+            for task in (*feeders, worker, *helpers):
+                task.cancel()
+            self._arrived.set()
+            await pump
+
+    async def _forever(self, once: Callable[[], Awaitable[None]]) -> None:
+        """Begin again, after a pause that grows, whenever the store is away."""
+        pause = FIRST_RETRY
+        while True:
+            try:
+                await once()
+                pause = FIRST_RETRY
+            except TemporaryError as error:
+                self.store_error = str(error)
+                log.warning("store unreachable", error=str(error), retry_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_RETRY, pause * 2)
+
+    # --- measures ----------------------------------------------------------------------------------------------------
+
+    async def _feed(self, source: Source) -> None:
+        async for delivery in source.deliveries():
+            batch = delivery.batch
+            await self.take(batch)
+            await delivery.ack()
+
+    async def take(self, batch: Batch) -> list[Measure]:
+        """Write a batch and bury what could not be decoded; as :meth:`submit`."""
+        if batch.rejected:
+            await self._until_stored(lambda: self.controller.bury(batch))
+        self.controller.listener.received(batch.source, len(batch.measures))
+        return await self.submit(batch.measures) if batch.measures else []
+
+    async def _until_stored(self, once: Callable[[], Awaitable[None]]) -> None:
+        """Repeat until the store has taken it: nothing is acknowledged before."""
+        pause = FIRST_RETRY
+        while True:
+            try:
+                await once()
+            except TemporaryError as error:
+                self.store_error = str(error)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_RETRY, pause * 2)
+            else:
+                return
+
+    async def _pump(self) -> None:
+        async with asyncio.TaskGroup() as lanes:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while batch := self._next_batch():
+                    await self._process(batch, lanes)
+                if self._stopping.is_set():
+                    return
+
+    def _next_batch(self) -> list[_Submission]:
+        """What has arrived, up to the limit; a submission is never split."""
+        taken: list[_Submission] = []
+        measures = 0
+        while self._pending and (not taken or measures + len(self._pending[0].measures) <= BATCH_LIMIT):
+            submission = self._pending.pop(0)
+            taken.append(submission)
+            measures += len(submission.measures)
+        return taken
+
+    async def _process(self, batch: Sequence[_Submission], lanes: asyncio.TaskGroup) -> None:
+        measures = [measure for submission in batch for measure in submission.measures]
+        due = [window_id for submission in batch for window_id in submission.due]
+        written = await self._written(measures, due)
+        self.lag.pending -= len(measures)
+        refused = {id(measure) for measure in written.refused}
+        for submission in batch:
+            if not submission.written.done():
+                submission.written.set_result([m for m in submission.measures if id(m) in refused])
+        if written.lag is not None:
+            self.lag.newest = max(0.0, written.lag)
+        try:
+            evaluated = await self.controller.evaluate(written)
+        except TemporaryError as error:
+            # the windows' marks bring them up again
+            self.store_error = str(error)
+            log.warning("evaluation put off", error=str(error))
+            return
+        for lane in evaluated.lanes:
+            lanes.create_task(self._drain(lane))
+
+    async def _written(self, measures: Sequence[Measure], due: Sequence[str]) -> Written:
+        """Write until the store has it, or, when we must end, let the broker keep it."""
+        pause = FIRST_RETRY
+        while True:
+            try:
+                written = await self.controller.write(measures, due)
+            except TemporaryError as error:
+                self.store_error = str(error)
+                log.warning("write put off", error=str(error), measures=len(measures))
+                if self._stopping.is_set():
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_RETRY, pause * 2)
+            else:
+                self.store_error = ""
+                return written
+
+    async def _drain(self, lane: str) -> None:
+        try:
+            await self.controller.drain(lane)
+        except TemporaryError as error:
+            log.warning("lane put off", lane=lane, error=str(error))
+
+    # --- work --------------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                claimed = await self.controller.claim()
+                windows = [item.key for item in claimed.items if item.kind == "window"]
+                if windows:
+                    group.create_task(self._look(windows))
+                for item in claimed.items:
+                    if item.kind != "window" and (item.kind, item.key) not in self._in_hand:
+                        self._in_hand.add((item.kind, item.key))
+                        group.create_task(self._do(item))
+                self.store_error = ""
+                await self._wake.sleep(claimed.now, claimed.next_due)
+
+    async def _look(self, windows: Sequence[str]) -> None:
+        await self.submit((), windows)
+
+    async def _do(self, item: WorkItem) -> None:
+        try:
+            await self.controller.do(item)
+        except TemporaryError as error:
+            log.warning("work put off", kind=item.kind, key=item.key, error=str(error))
+        finally:
+            self._in_hand.discard((item.kind, item.key))
+
+    # --- heartbeat ---------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            heartbeat = Heartbeat(
+                replica=self._replica,
+                clock=self._clock(),
+                caught_up=self._caught_up(),
+                behind=self.lag.newest if self.lag.pending else 0.0,
+                version=self._version,
+            )
+            pulse = await self.controller.store.beat(heartbeat)
+            self.skew = self._clock() - pulse.now
+            self.replicas = pulse.replicas
+            others_caught_up = all(replica.caught_up for replica in pulse.replicas)
+            self.controller.sources = Sources(others_caught_up and heartbeat.caught_up, self._max_hold)
+            if pulse.generation and pulse.generation != self.controller.plan.generation:
+                await self._generation_changed(pulse.generation)
+            await asyncio.sleep(HEARTBEAT)
+
+    def _caught_up(self) -> bool:
+        """Whether every source is connected and has had nothing waiting for a second."""
+        now = asyncio.get_running_loop().time()
+        waiting = self.lag.pending > 0
+        for source in self._sources:
+            watch = self._watches[source.name]
+            if not source.connected or source.waiting or waiting:
+                watch.idle_since = None
+            elif watch.idle_since is None:
+                watch.idle_since = now
+        return all(
+            watch.idle_since is not None and now - watch.idle_since >= CAUGHT_UP_AFTER
+            for watch in self._watches.values()
+        )
