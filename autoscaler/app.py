@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from autoscaler.declarations import Declarations, dump, load, parse, warnings
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import CLOCK_SKEW_LIMIT, Service
-from autoscaler.errors import DeclarationError, PermanentError, TemporaryError
+from autoscaler.errors import AutoscalerError, DeclarationError, PermanentError, TemporaryError
 from autoscaler.ports import Action, Source, Target
 from autoscaler.settings import Settings, SourceKind, unknown_variables
 
@@ -52,14 +52,15 @@ def run(settings: Settings) -> int:
     configure(settings.log_format, settings.log_level)
     for unknown in unknown_variables(os.environ):
         log.warning("setting ignored", setting=unknown)
+    failures: list[BaseException] = []
     try:
         asyncio.run(run_controller(settings))
-    except* (PermanentError, DeclarationError, TemporaryError) as group:
-        for error in _leaves(group):
-            for line in str(error).splitlines():
-                log.error("cannot run", error=line)
-        return 1
-    return 0
+    except* AutoscalerError as group:
+        failures = _leaves(group)
+    for failure in failures:
+        for line in str(failure).splitlines():
+            log.error("cannot run", error=line)
+    return 1 if failures else 0
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
@@ -123,7 +124,7 @@ class _Server(uvicorn.Server):
     """A server whose process handles its own signals."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
+    def capture_signals(self) -> Iterator[None]:
         """Leave them to the controller, which ends in its own order."""
         yield
 

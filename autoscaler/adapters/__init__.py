@@ -1,0 +1,1 @@
+"""Edges; each translates and nothing else."""

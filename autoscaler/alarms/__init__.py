@@ -1,0 +1,1 @@
+"""What a measure means: rules, verdicts and the states of alarms. Pure."""

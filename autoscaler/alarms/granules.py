@@ -171,7 +171,9 @@ def newest_counting(rule: Rule, view: WindowView, now: float) -> int:
     if rule.evaluate is EvaluateWhen.MEASURE:
         return max(over, present)
     newest = granule_at(view.newest, rule.granularity)
-    return next((index for index in range(newest, over, -1) if _settled(rule, view, index)), over)
+    unfinished = range(newest, over, -1)
+    settled = [index for index in unfinished if _settled(rule, view, index)]
+    return settled[0] if settled else over
 
 
 def _settled(rule: Rule, view: WindowView, index: int) -> bool:

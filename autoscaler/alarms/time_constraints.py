@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -69,7 +70,7 @@ def _is_open(constraint: TimeConstraint, now: float) -> bool:
     starts, time = cron.around(now), cron.wall(now)
     if starts.following is not None and abs(time - starts.following) < EARLY:
         return True
-    # the hour that is repeated when summer time ends can lie before the start that was
+    # the hour that is repeated when summer time ends may be told to lie before the start that was
     return starts.previous is not None and starts.previous <= time <= starts.previous + timedelta(
         seconds=constraint.duration
     )
@@ -78,14 +79,15 @@ def _is_open(constraint: TimeConstraint, now: float) -> bool:
 def _edges(constraint: TimeConstraint, now: float) -> Iterable[float]:
     cron = _cron(constraint.start, constraint.timezone)
     starts = cron.around(now)
-    candidates = []
+    walls = []
     if starts.previous is not None:
-        end = starts.previous + timedelta(seconds=constraint.duration)
-        candidates += [end.timestamp(), end.replace(fold=1).timestamp(), starts.previous.replace(fold=1).timestamp()]
+        walls += [starts.previous, starts.previous + timedelta(seconds=constraint.duration)]
     if starts.following is not None:
         # the start itself, too: from there on it is the previous one
-        candidates += [(starts.following - EARLY).timestamp(), starts.following.timestamp()]
-    for candidate in candidates:
+        walls += [starts.following - EARLY, starts.following]
+    for wall, fold in product(walls, (0, 1)):
+        # in the hour that is repeated when summer time ends, either may be meant
+        candidate = wall.replace(fold=fold).timestamp()
         if candidate + INSTANT > now:
             yield candidate + INSTANT
             yield from cron.offset_changes(max(now, candidate - ZONE_CHANGE_NEAR), candidate + INSTANT)

@@ -1,0 +1,1 @@
+"""Loops and verbs: the only room that awaits, and only on ports."""

@@ -144,7 +144,7 @@ class Scaler:
         ask = Ask(request_id, actor, Reason.EXECUTED, {"force": force}, plan.generation)
 
         def attempt(state: GroupState) -> Answer:
-            proposal = proposed(policy, group, state.record, now=state.now)
+            proposal = proposed(policy, group, state.record)
             return decide(ask, dataclasses.replace(proposal, passes_cooldown=force), _situation(group, state))
 
         return await self._decide(group, attempt)
@@ -299,7 +299,7 @@ class Scaler:
         """One look, one request where one is needed, and a second look; Unix seconds of the next look."""
         state = await self._look(group, target)
         record = state.record
-        if self._may_resize(group, target, state):
+        if self._may_resize(target, state):
             await self._resize(group, target, state)
             state = await self._look(group, target)
             record = state.record
@@ -310,7 +310,7 @@ class Scaler:
             return state.now + min(poll, RESIZING_POLL)
         return state.now + (min(poll, RESIDENT_HOLD / 4) if target.resident else poll)
 
-    def _may_resize(self, group: Group, target: Target, state: GroupState) -> bool:
+    def _may_resize(self, target: Target, state: GroupState) -> bool:
         record, now = state.record, state.now
         if record.desired_capacity is None or record.unreachable or record.size is None:
             return False
@@ -499,7 +499,7 @@ def _about_alarm(
 
 def _proposal(policy: ScalingPolicy, alarm: Alarm, record: AlarmRecord, group: Group, state: GroupState) -> Proposal:
     """A policy's proposal with the evidence of the alarm that asks for it."""
-    proposal = proposed(policy, group, state.record, now=state.now)
+    proposal = proposed(policy, group, state.record)
     evidence = record.evidence
     share = group.min_reporting if alarm.rule.min_reporting is None else alarm.rule.min_reporting
     return dataclasses.replace(

@@ -1,0 +1,1 @@
+"""What was observed: measures, windows and aggregates. Pure."""

@@ -1,0 +1,1 @@
+"""What to do about it: groups, policies, guards and decisions. Pure."""

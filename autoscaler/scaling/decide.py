@@ -42,8 +42,8 @@ class Answer:
     record: GroupRecord
 
 
-def proposed(policy: ScalingPolicy, group: Group, record: GroupRecord, *, now: float) -> Proposal:
-    """What a policy wants of a group at this moment, before any guard; ``now`` in Unix seconds.
+def proposed(policy: ScalingPolicy, group: Group, record: GroupRecord) -> Proposal:
+    """What a policy wants of a group at this moment, before any guard.
 
     A group whose size is not known yet is asked for no change; :func:`autoscaler.scaling.guards.size_known` says so.
     """
@@ -136,7 +136,7 @@ def scheduled(schedule: Schedule, ask: Ask, at: Situation) -> Answer:
 
 
 def with_declared_bounds(ask: Ask, at: Situation) -> Answer:
-    """What newly declared bounds come to: they replace those of schedules, and a size outside them moves to the nearest.
+    """What newly declared bounds come to: they replace those of schedules, a size outside them moves to the nearest.
 
     Passes cooldown and records none, as Heat's stack update would.
     """

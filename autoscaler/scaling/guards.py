@@ -83,7 +83,7 @@ def iso(time: float) -> str:
     return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
 
 
-def size_known(proposal: Proposal, at: Situation) -> Objection | None:
+def size_known(_: Proposal, at: Situation) -> Objection | None:
     """A group whose target cannot be read is not a group of nobody."""
     if at.record.desired_capacity is None or at.record.size is None:
         return Objection(Reason.SIZE_UNKNOWN, f"the target was never read{_why(at.record.unreachable)}")
@@ -144,7 +144,7 @@ def fresh(proposal: Proposal, at: Situation) -> Objection | None:
     return Objection(Reason.STALE_DATA, text)
 
 
-def nothing_in_flight(proposal: Proposal, at: Situation) -> Objection | None:
+def nothing_in_flight(_: Proposal, at: Situation) -> Objection | None:
     """One resize at a time."""
     if not at.record.resizing:
         return None

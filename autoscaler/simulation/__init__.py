@@ -1,0 +1,1 @@
+"""The real engine on memory adapters and a virtual clock."""

@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import structlog
@@ -12,7 +16,7 @@ from structlog.testing import capture_logs
 
 from autoscaler.adapters.actions.log import LogAction
 from autoscaler.adapters.actions.memory import MemoryAction
-from autoscaler.adapters.actions.webhook import WebhookAction
+from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import OutboxRow
 
@@ -87,9 +91,9 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver() -> AsyncIterator[Receiver]:
+async def receiver(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     it = Receiver()
-    server = await asyncio.start_server(it.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(it.serve, "127.0.0.1", 0, ssl=tls)
     it.port = server.sockets[0].getsockname()[1]
     try:
         yield it
@@ -346,6 +350,72 @@ async def test_connections_are_used_again() -> None:
         for number in range(5):
             await action.deliver(row(there.url, number))
     assert len(peers) == 1
+
+
+# --- https -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with a key and a certificate for 127.0.0.1 that no authority has signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command makes the certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    subprocess.run(
+        [
+            *command.split(),
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            folder / "key",
+            "-out",
+            folder / "cert",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    both = folder / "both.pem"
+    both.write_text((folder / "key").read_text() + (folder / "cert").read_text())
+    return str(both)
+
+
+@pytest.mark.parametrize(
+    ("options", "query", "trusted"),
+    [
+        pytest.param({}, "", False, id="unknown-authority"),
+        pytest.param({}, "?aodh-alarm-ssl-verify=1", False, id="the-url-insists"),
+        pytest.param({}, "?aodh-alarm-ssl-verify=0", True, id="the-url-does-not-mind"),
+        pytest.param({"verify": False}, "", True, id="nobody-minds"),
+        pytest.param({"ca": "itself"}, "", True, id="known-authority"),
+    ],
+)
+async def test_a_certificate_is_verified_unless_told_otherwise(
+    certificate: str, options: dict[str, Any], query: str, *, trusted: bool
+) -> None:
+    options = {key: certificate if value == "itself" else value for key, value in options.items()}
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(certificate)
+    async with receiver(served) as there, WebhookAction(clients=tls_clients(**options)) as action:
+        outcome = await raised(action, row(there.url.replace("http:", "https:") + query))
+        assert len(there.received) == int(trusted)
+    if trusted:
+        assert outcome is None
+    else:
+        assert isinstance(outcome, TemporaryError)
+        assert "CERTIFICATE_VERIFY_FAILED" in str(outcome)
+
+
+async def test_a_certificate_of_our_own_is_shown(certificate: str) -> None:
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificate)
+    served.load_cert_chain(certificate)
+    served.verify_mode = ssl.CERT_REQUIRED
+    async with receiver(served) as there:
+        url = there.url.replace("http:", "https:")
+        async with WebhookAction(clients=tls_clients(ca=certificate, certificate=certificate)) as action:
+            assert await raised(action, row(url)) is None
+        async with WebhookAction(clients=tls_clients(ca=certificate)) as action:
+            assert isinstance(await raised(action, row(url)), TemporaryError)
 
 
 # --- the others ------------------------------------------------------------------------------------------------------

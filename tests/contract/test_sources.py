@@ -5,24 +5,30 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aio_pika
 import aiomqtt
 import pytest
+from amqtt.broker import Broker
 from structlog.testing import capture_logs
 
 from autoscaler.adapters.sources.amqp import AmqpSource
+from autoscaler.adapters.sources.link import Tls
 from autoscaler.adapters.sources.memory import MemorySource
 from autoscaler.adapters.sources.mqtt import MqttSource
-from autoscaler.errors import Rejection
+from autoscaler.errors import PermanentError, Rejection
 from autoscaler.ports import Batch, Delivery, Source
+from tests.servers import MosquittoServer, RabbitServer, free_port, installed
 
 NOW = 1_700_000_000.0
 PATIENCE = 30.0
+ANONYMOUS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 
 
 def now() -> float:
@@ -64,7 +70,7 @@ class MemoryBus:
 
 
 class ServerBus:
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: MosquittoServer | RabbitServer) -> None:
         self.server = server
         self.id = uuid.uuid4().hex
 
@@ -145,7 +151,7 @@ def broker(request: pytest.FixtureRequest) -> Bus:
 
 
 @asynccontextmanager
-async def listening(source: Source) -> AsyncIterator[AsyncIterator[Delivery]]:
+async def listening(source: Source) -> AsyncIterator[AsyncGenerator[Delivery, None]]:
     async with asyncio.timeout(PATIENCE), aclosing(source.deliveries()) as deliveries:
         yield deliveries
 
@@ -388,12 +394,12 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for_and_told_of_once(bro
             await broker.publish([measure(1)])
             await (await first).ack()
 
-    events = [entry["event"] for entry in logs if entry.get("source") == source.name]
+    events = [entry["event"] for entry in logs if entry["log_level"] != "debug"]
     assert events == ["source unreachable", "source connected"]
 
 
 @pytest.mark.service
-async def test_mqtt_5_is_asked_for_first(mosquitto: Any) -> None:
+async def test_mqtt_5_is_asked_for_first(mosquitto: MosquittoServer) -> None:
     source = MqttSource(mosquitto.url, now=now, client_id=uuid.uuid4().hex)
     await introduce(source)
 
@@ -401,7 +407,7 @@ async def test_mqtt_5_is_asked_for_first(mosquitto: Any) -> None:
 
 
 @pytest.mark.service
-async def test_a_queue_declared_otherwise_is_told_of(rabbit: Any) -> None:
+async def test_a_queue_declared_otherwise_is_told_of(rabbit: RabbitServer) -> None:
     queue = uuid.uuid4().hex
     await introduce(AmqpSource(rabbit.url, now=now, queue=queue))
     other = AmqpSource(rabbit.url, now=now, queue=queue, ttl=60, max_length=1000)
@@ -416,7 +422,7 @@ async def test_a_queue_declared_otherwise_is_told_of(rabbit: Any) -> None:
 
 
 @pytest.mark.service
-async def test_a_deleted_queue_is_made_again(rabbit: Any) -> None:
+async def test_a_deleted_queue_is_made_again(rabbit: RabbitServer) -> None:
     bus = AmqpBus(rabbit)
     source = bus.source()
     async with listening(source) as deliveries, asyncio.TaskGroup() as group:
@@ -433,18 +439,195 @@ async def test_a_deleted_queue_is_made_again(rabbit: Any) -> None:
     assert numbers(delivery.batch) == [1]
 
 
-@pytest.mark.service
-async def test_wrong_amqp_credentials_are_told_of(rabbit: Any) -> None:
-    source = AmqpSource(rabbit.url, now=now, username="guest", password="a secret")
-    assert await complaint(source) == "source refused"
-
-
-async def complaint(source: Source) -> str:
-    """The first thing that a source says of itself; it must not hold the password."""
+async def refusal(source: Source) -> dict[str, Any]:
+    """The first thing that a source says of itself."""
     with capture_logs() as logs:
         async with listening(source) as deliveries, asyncio.TaskGroup() as group:
             first = group.create_task(anext(deliveries))
             await until(lambda: len(logs) > 0)
             first.cancel()
     assert "a secret" not in str(logs)
-    return str(logs[0]["event"])
+    return dict(logs[0])
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoServer]:
+    """A broker that knows one user, who may use one topic."""
+    folder = tmp_path_factory.mktemp("guarded")
+    passwords, rights = folder / "passwords", folder / "rights"
+    program = installed("mosquitto_passwd", package="mosquitto")
+    subprocess.run([program, "-b", "-c", str(passwords), "ann", "a/secret"], check=True, capture_output=True)
+    rights.write_text("user ann\ntopic readwrite ann/#\n")
+    for file in (passwords, rights):
+        file.chmod(0o600)
+    with MosquittoServer(f"password_file {passwords}", f"acl_file {rights}") as server:
+        yield server
+
+
+@pytest.mark.service
+async def test_mqtt_credentials_may_stand_in_the_url_or_beside_it(guarded: MosquittoServer) -> None:
+    with_user = guarded.url.replace("//", "//ann:a%2Fsecret@")
+    for source in (
+        MqttSource(with_user, now=now, topic_filter="ann/#", client_id=uuid.uuid4().hex),
+        MqttSource(guarded.url, now=now, topic_filter="ann/#", username="ann", password="a/secret"),
+    ):
+        await introduce(source)
+
+        assert "secret" not in source.name
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("version", [aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311], ids=["5", "3.1.1"])
+async def test_wrong_mqtt_credentials_are_told_of(guarded: MosquittoServer, version: aiomqtt.ProtocolVersion) -> None:
+    source = MqttSource(guarded.url, now=now, username="ann", password="a secret guessed")
+    source._version = version
+    entry = await refusal(source)
+
+    assert entry["event"] == "source refused"
+    assert "not auth" in entry["error"].lower()
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("version", [aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311], ids=["5", "3.1.1"])
+async def test_a_forbidden_topic_is_told_of(guarded: MosquittoServer, version: aiomqtt.ProtocolVersion) -> None:
+    source = MqttSource(guarded.url, now=now, topic_filter="bob/#", username="ann", password="a/secret")
+    source._version = version
+    entry = await refusal(source)
+
+    assert entry["event"] == "source refused"
+    assert "subscribing to bob/#" in entry["error"]
+
+
+@pytest.mark.service
+async def test_wrong_amqp_credentials_are_told_of(rabbit: RabbitServer) -> None:
+    entry = await refusal(AmqpSource(rabbit.url, now=now, username="guest", password="a secret guessed"))
+
+    assert entry["event"] == "source refused"
+    assert "ACCESS_REFUSED" in entry["error"]
+
+
+@pytest.mark.service
+async def test_a_missing_virtual_host_is_told_of(rabbit: RabbitServer) -> None:
+    entry = await refusal(AmqpSource(rabbit.url.replace("%2F", "nowhere"), now=now))
+
+    assert entry["event"] == "source refused"
+    assert "nowhere" in entry["error"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Signed by itself, for 127.0.0.1."""
+
+    file: str
+    key: str
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    folder = tmp_path_factory.mktemp("tls")
+    made = Certificate(str(folder / "certificate.pem"), str(folder / "key.pem"))
+    command = [installed("openssl", package="openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
+    command += [
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-subj",
+        "/CN=test",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run([*command, "-keyout", made.key, "-out", made.file], check=True, capture_output=True)
+    return made
+
+
+@pytest.mark.service
+async def test_mqtt_over_tls(certificate: Certificate) -> None:
+    port = free_port()
+    files = [f"certfile {certificate.file}", f"keyfile {certificate.key}"]
+    with MosquittoServer(f"listener {port} 127.0.0.1", *files) as server:
+        url = f"mqtts://127.0.0.1:{port}"
+        await introduce(MqttSource(url, now=now, tls=Tls(ca=certificate.file)))
+        await introduce(MqttSource(url, now=now, tls=Tls(verify=False)))
+        entry = await refusal(MqttSource(url, now=now))
+
+        assert entry["event"] == "source unreachable"
+        assert "certificate verify failed" in entry["error"]
+        assert server.url != url
+
+
+@pytest.mark.service
+async def test_amqp_over_tls(certificate: Certificate) -> None:
+    port = free_port()
+    files = [f"ssl_options.certfile = {certificate.file}", f"ssl_options.keyfile = {certificate.key}"]
+    with RabbitServer(f"listeners.ssl.local = 127.0.0.1:{port}", *files, "ssl_options.verify = verify_none"):
+        url = f"amqps://guest:guest@127.0.0.1:{port}"
+        await introduce(AmqpSource(url, now=now, tls=Tls(ca=certificate.file)))
+        await introduce(AmqpSource(url, now=now, tls=Tls(verify=False)))
+        entry = await refusal(AmqpSource(url, now=now))
+
+        assert entry["event"] == "source unreachable"
+        assert "certificate verify failed" in entry["error"]
+
+
+async def test_missing_tls_files_are_named() -> None:
+    entry = await refusal(MqttSource("mqtts://127.0.0.1:1", now=now, tls=Tls(ca="/nowhere/ca.pem")))
+
+    assert entry["event"] == "source refused"
+    assert entry["error"].startswith("TLS files /nowhere/ca.pem: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host", "mqtt://", "host:1883", "mqtt://host:port", "mqtt://host/path", "mqtt://host:99999", "mqtt://[::1"],
+)
+def test_a_url_that_is_none_of_mqtt_is_refused(url: str) -> None:
+    with pytest.raises(PermanentError, match="MQTT URL: "):
+        MqttSource(url, now=now)
+
+
+@pytest.mark.parametrize("url", ["http://host", "amqp://", "host:5672", "amqp://host:port", "amqp://host:99999"])
+def test_a_url_that_is_none_of_amqp_is_refused(url: str) -> None:
+    with pytest.raises(PermanentError, match="AMQP URL: "):
+        AmqpSource(url, now=now)
+
+
+async def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_its_own_tongue() -> None:
+    port = free_port()
+    broker = Broker({"listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}, "plugins": ANONYMOUS})
+    await broker.start()
+    source = MqttSource(f"mqtt://127.0.0.1:{port}", now=now, topic_filter="measures/#")
+    async with listening(source) as deliveries, asyncio.TaskGroup() as group:
+        first = group.create_task(anext(deliveries))
+        await until(lambda: source.connected)
+        async with aiomqtt.Client("127.0.0.1", port) as client:
+            await client.publish("measures/web", measure(1), qos=1)
+        delivery = await first
+        await delivery.ack()
+    await broker.shutdown()
+
+    assert numbers(delivery.batch) == [1]
+    assert source._version is aiomqtt.ProtocolVersion.V311
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("kind", [MosquittoServer, RabbitServer])
+async def test_closing_does_not_wait_for_a_broker_that_has_stopped_answering(
+    kind: type[MosquittoServer] | type[RabbitServer], request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue("mosquitto" if kind is MosquittoServer else "rabbit")
+    bus = MqttBus(server) if kind is MosquittoServer else AmqpBus(server)
+    source = bus.source()
+    before = asyncio.all_tasks()
+    async with listening(source) as deliveries:
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(anext(deliveries))
+            await until(lambda: source.connected)
+            await bus.publish([measure(1)])
+            await first
+        server.freeze()
+        try:
+            async with asyncio.timeout(10):
+                await deliveries.aclose()
+        finally:
+            server.thaw()
+
+    await until(lambda: asyncio.all_tasks() == before)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 import aio_pika
@@ -27,6 +27,9 @@ from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Source
 
 _CALL_TIMEOUT: Final = 10.0
+_FAREWELL_TIMEOUT: Final = 2.0
+_HEARTBEAT: Final = 15
+"""Seconds, unless the URL says ``?heartbeat=``; a broker that has stopped answering is given up after a few of these."""
 _REFUSALS: Final = (
     AuthenticationError,
     ProbableAuthenticationError,
@@ -109,7 +112,7 @@ class AmqpSource(LinkedSource):
                     link = await self._consuming(connection)
             yield link
         finally:
-            await connection.close()
+            await _farewell(connection)
 
     async def _consuming(self, connection: aio_pika.abc.AbstractConnection) -> _AmqpLink:
         channel = await connection.channel(publisher_confirms=False)
@@ -133,9 +136,17 @@ def _address(url: str, username: str | None, password: str | None) -> URL:
         raise PermanentError("AMQP URL: expected amqp://[user[:password]@]host[:port][/vhost], or amqps:// for TLS")
     if address.port is None:
         address = address.with_port(5671 if address.scheme == "amqps" else 5672)
+    address = address.with_query({"heartbeat": str(_HEARTBEAT), **address.query})
     if username is not None:
         address = address.with_user(username)
     return address if password is None else address.with_password(password)
+
+
+async def _farewell(connection: aio_pika.abc.AbstractConnection) -> None:
+    """Close; a broker that does not answer is not waited for."""
+    with suppress(TemporaryError), _translated():
+        async with asyncio.timeout(_FAREWELL_TIMEOUT):
+            await connection.close()
 
 
 @contextmanager

@@ -24,7 +24,9 @@ from autoscaler.ports import Source
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 _CONNECT_TIMEOUT: Final = 5.0
-_KEEPALIVE: Final = 60
+_FAREWELL_TIMEOUT: Final = 2.0
+_KEEPALIVE: Final = 15
+"""Seconds; a broker that has stopped answering is given up after at most two of these."""
 _MOST_UNPROMISED: Final = 50_000
 """Messages of QoS 0 that may wait; nobody slows their sender down, and the protocol allows to lose them."""
 _UNSUPPORTED_VERSION: Final = 132
@@ -273,6 +275,7 @@ class _AckingClient(aiomqtt.Client):
 
     async def leave(self) -> None:
         """Disconnect, or drop the connection if the broker does not answer."""
+        self.timeout = _FAREWELL_TIMEOUT
         try:
             await self.__aexit__(None, None, None)
         except aiomqtt.MqttError:

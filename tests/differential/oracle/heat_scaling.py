@@ -21,7 +21,7 @@ def capacity(kind, current, adjustment, min_step, least, most):
     return scalingutil.calculate_new_capacity(current, adjustment, kind, min_step, least, most)
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """The resize went wrong."""
 
 
@@ -45,13 +45,13 @@ class Group(autoscaling_group.AutoScalingResourceGroup):
         self.members = trace["initial"]
         self.row = {}
 
-    def metadata_get(self, refresh=False):
+    def metadata_get(self):
         return json.loads(json.dumps(self.row))
 
-    def metadata_set(self, metadata, merge_metadata=None):
+    def metadata_set(self, metadata):
         self.row = metadata
 
-    def FnGetRefId(self):
+    def FnGetRefId(self):  # noqa: N802 - Heat's name
         return "group"
 
     def resize(self, size):
@@ -61,7 +61,7 @@ class Group(autoscaling_group.AutoScalingResourceGroup):
         """What came of a signal, in words."""
         try:
             self.adjust(signal["adjustment"], signal["type"], signal["min_step"], signal["cooldown"])
-        except Failed:
+        except FailedError:
             return "failed"
         except resource.NoActionRequired as refusal:
             why = str(refusal)
@@ -93,7 +93,7 @@ def played(trace):
                 inner["inner"] = step["inner"] | {"result": group.signal(step["inner"])}
             at(step["t"] + step["resize_secs"])
             if step["resize_fails"]:
-                raise Failed
+                raise FailedError
             group.members = size
 
         group.resizing = resizing

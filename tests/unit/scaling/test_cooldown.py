@@ -97,7 +97,9 @@ def test_all_traces_of_heat_agree_but_for_growth_by_percent_from_zero() -> None:
     assert [steps for steps, _ in ours] == [trace["steps"] for trace in traces]
     assert len(traces) == 120
     assert decided == {4: [9], 13: [12], 33: [4], 114: [6, 7, 9]}
-    assert all(traces[n]["steps"][step]["result"] == "ignored:no-change" for n, left in decided.items() for step in left)
+    assert all(
+        traces[n]["steps"][step]["result"] == "ignored:no-change" for n, left in decided.items() for step in left
+    )
 
 
 def test_all_checks_of_heat_agree_but_for_records_of_before_2016() -> None:
