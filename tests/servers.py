@@ -6,7 +6,6 @@ however that comes about. Nothing is installed, no service is touched.
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import signal
@@ -84,7 +83,7 @@ class Server(ABC):
     @abstractmethod
     def _launch(self) -> None: ...
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> None:  # noqa: B027 - most need nothing
         """Write what the server reads when it starts."""
 
     def __enter__(self) -> Self:
@@ -113,9 +112,11 @@ class Server(ABC):
             time.sleep(0.005)
 
     def kill(self) -> None:
-        """Crash it; its folder stays."""
+        """Crash it; its folder stays and its port is free."""
         while self._children:
             self._children.pop().kill()
+        while listens(self.port):
+            time.sleep(0.001)
 
     def stop(self) -> None:
         """End it and remove its folder."""
@@ -170,10 +171,12 @@ class RedisServer(Server):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def _launch(self) -> None:
-        self._start_child(
-            [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-            + ["--daemonize", "no", "--save", "", *self._options]
-        )
+        # fmt: off
+        self._start_child([
+            self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
+            "--daemonize", "no", "--save", "", *self._options,
+        ])
+        # fmt: on
 
     def _answers(self) -> bool:
         return self._first_answer(b"PING\r\n", 5) == b"+PONG"
@@ -289,16 +292,11 @@ class RabbitServer(Server):
     def _launch(self) -> None:
         self._start_child([self._mapper, "-relaxed_command_check"], self._environment)
         end = time.monotonic() + 10
-        while not self._mapper_listens():  # without one the server would start its own
+        while not listens(self._mapper_port):  # without one the server would start its own
             if time.monotonic() > end:
                 raise TimeoutError(f"epmd does not listen on port {self._mapper_port}:\n{self.log()}")
             time.sleep(0.005)
         self._start_child([self._program], self._environment)
-
-    def _mapper_listens(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self._mapper_port), 1):
-            return True
-        return False
 
     def _answers(self) -> bool:
         # the server's first frame of a connection: type 1, channel 0
@@ -313,6 +311,13 @@ def free_port() -> int:
         return port
 
 
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on a loopback port."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
 def installed(program: str, *, package: str) -> str:
     """Where a program is; raises with the package that has it."""
     found = shutil.which(program) or shutil.which(program, path=SBIN)
@@ -323,11 +328,8 @@ def installed(program: str, *, package: str) -> str:
 
 def rabbit_program() -> str:
     """RabbitMQ's own start script; that of Debian in /usr/sbin changes user and folder."""
-    for pattern in (
-        "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server",
-        "/opt/rabbitmq/sbin/rabbitmq-server",
-    ):
-        found = sorted(glob.glob(pattern))
+    for folder in ("/usr/lib/rabbitmq/lib", "/opt/rabbitmq"):
+        found = sorted(Path(folder).glob("**/sbin/rabbitmq-server"))
         if found:
-            return found[-1]
+            return str(found[-1])
     return installed("rabbitmq-server", package="rabbitmq-server")

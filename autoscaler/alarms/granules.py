@@ -196,4 +196,5 @@ def _settled(rule: Rule, view: WindowView, index: int) -> bool:
 
 def _count(series: Series, index: int, granularity: float) -> int:
     where = series.right_open(index * granularity, (index + 1) * granularity)
-    return where.stop - where.start
+    count: int = where.stop - where.start
+    return count

@@ -84,7 +84,7 @@ def _edges(constraint: TimeConstraint, now: float) -> Iterable[float]:
         walls += [starts.previous, starts.previous + timedelta(seconds=constraint.duration)]
     if starts.following is not None:
         # the start itself, too: from there on it is the previous one
-        walls += [starts.following - EARLY, starts.following]
+        walls += [starts.following - EARLY, starts.following, starts.following + EARLY]
     for wall, fold in product(walls, (0, 1)):
         # in the hour that is repeated when summer time ends, either may be meant
         candidate = wall.replace(fold=fold).timestamp()

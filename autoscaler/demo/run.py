@@ -10,8 +10,9 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
@@ -32,8 +33,8 @@ from autoscaler.scaling.group import Group
 Missing = Callable[[], Awaitable[str]]
 """Answers what is missing, "" when nothing is."""
 
-START_DEADLINE = 60.0
-"""Seconds in which broker, controller and first worker must be there."""
+START_DEADLINE = 30.0
+"""Seconds in which broker, controller and first worker must be there, each."""
 
 LOOK_INTERVAL = 0.25
 """Seconds between two looks at everything."""
@@ -101,21 +102,12 @@ async def _show(duration: float | None, state_dir: Path | None, view: View) -> i
     return 0
 
 
-def _folder(state_dir: Path | None) -> tempfile.TemporaryDirectory[str] | _Kept:
-    return tempfile.TemporaryDirectory(prefix="autoscaler-demo-") if state_dir is None else _Kept(state_dir)
-
-
-class _Kept:
-    """A folder of the user's, which stays."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> str:
-        self._path.mkdir(parents=True, exist_ok=True)
-        return str(self._path)
-
-    def __exit__(self, *_: object) -> None: ...
+def _folder(state_dir: Path | None) -> AbstractContextManager[str]:
+    """A folder that is removed at the end, or the user's own, which stays."""
+    if state_dir is None:
+        return tempfile.TemporaryDirectory(prefix="autoscaler-demo-")
+    state_dir.mkdir(parents=True, exist_ok=True)
+    return nullcontext(str(state_dir))
 
 
 class _Over(Exception):  # noqa: N818 - nothing is wrong
@@ -209,6 +201,8 @@ class Demo:
         await self.processes.release(self._group("broker", ()))
 
     async def _start(self) -> None:
+        if find_spec("amqtt") is None:
+            raise DemoError("its MQTT broker is not installed: pip install 'autoscaler[demo]'")
         self.tell(Kind.NOTE, f"starting an MQTT broker on port {self.ports.mqtt}")
         python = [sys.executable, "-m"]
         await self._spawn("broker", [*python, "autoscaler.demo.broker", str(self.ports.mqtt)])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 import structlog
+from paho.mqtt.client import Client
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -253,6 +254,7 @@ class _AckingClient(aiomqtt.Client):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lost = False
+        self._thread = threading.get_ident()
         self._client.manual_ack_set(True)
 
     def ack(self, mid: int) -> None:
@@ -286,13 +288,23 @@ class _AckingClient(aiomqtt.Client):
     async def _hang_up(self) -> None:
         """Close what aiomqtt leaves open when a connection was not made, or not ended, as it expects."""
         self.lost = True
-        self._client.disconnect()
-        with contextlib.suppress(OSError):
-            self._client.loop_write()
-        if self._client.socket() is not None:
-            self._client._sock_close()  # noqa: SLF001
+        self._client._sock_close()  # noqa: SLF001 - disconnect() waits for a writable socket
         if self._misc_task is not None:
             await asyncio.wait([self._misc_task])
+
+    def _on_socket_register_write(self, client: Client, userdata: Any, sock: Any) -> None:
+        """As aiomqtt does, but at once where it can be: its detour may come back to a socket that has been closed."""
+        if threading.get_ident() == self._thread:
+            self._loop.add_writer(sock.fileno(), self._write)
+        else:
+            super()._on_socket_register_write(client, userdata, sock)
+
+    def _write(self) -> None:
+        try:
+            self._client.loop_write()
+        except OSError as error:
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
 
     def _on_disconnect(self, *args: Any, **kwargs: Any) -> None:
         self.lost = True

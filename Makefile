@@ -1,0 +1,79 @@
+# What a person does with this repository. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ORACLE := .venv-oracle
+DURATION ?=
+
+.PHONY: help setup run test quick service servers check lint types arch fmt oracle bench docs clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing into $(VENV) ..."
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	@echo "installing what the tests need ..."
+	@$(PIP) --editable '.[demo,dev]'
+	@touch $@
+
+setup: $(VENV)/.dev ## A virtualenv in .venv with everything; .venv/bin/autoscaler is the command
+
+run: $(VENV)/.demo ## The main job, live: real workers scaled by real measures (DURATION=120 ends it by itself)
+	@$(BIN)/autoscaler demo $(if $(DURATION),--duration $(DURATION))
+
+test: setup servers quick service ## Everything, against real servers that it starts itself
+
+quick: setup ## The tests that need no server
+	$(BIN)/pytest -q -n 2 -m "not service and not oracle"
+
+service: setup servers ## The tests that start real Redis, Valkey, RabbitMQ and Mosquitto
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "service and not oracle"
+
+servers: ## Install the servers that the tests start, where that is allowed
+	@.ci/servers
+
+check: lint types arch quick ## Everything a commit must pass
+
+lint: setup ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+arch: setup ## Who may import whom
+	$(BIN)/lint-imports
+
+fmt: setup ## Format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(ORACLE)/.installed: tests/differential/oracle/requirements.txt
+	@$(PYTHON) -m venv $(ORACLE)
+	@echo "installing aodh, gnocchi and openstack-heat into $(ORACLE) ..."
+	@$(ORACLE)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+oracle: setup $(ORACLE)/.installed ## Compare with the installed aodh, gnocchi and openstack-heat
+	AUTOSCALER_ORACLE_PYTHON=$(ORACLE)/bin/python $(BIN)/pytest -q -m oracle
+
+bench: setup servers ## A measure published -> webhook received, over real brokers
+	$(BIN)/python bench/latency.py
+
+docs: setup ## Make the reference pages anew
+	$(BIN)/python docs/reference/make.py
+
+clean: ## Remove what the targets above have made
+	rm -rf $(VENV) $(ORACLE) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

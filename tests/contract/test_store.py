@@ -1,0 +1,1107 @@
+"""What every store does, asked of each of them: memory, Redis, Valkey."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from msgspec.structs import replace
+
+from autoscaler.adapters.memory import MemoryStore
+from autoscaler.adapters.redis import RedisStore
+from autoscaler.alarms.alarm import AlarmRecord, AlarmState, Evidence
+from autoscaler.measures.match import Equals
+from autoscaler.measures.series import pack, unpack
+from autoscaler.measures.window import WindowSpec
+from autoscaler.ports import (
+    DECISIONS,
+    HISTORY_ENTRIES,
+    MARK_DELAY,
+    Acceptance,
+    Accepted,
+    AlreadyDecided,
+    Changed,
+    DeadLetter,
+    Freeze,
+    GroupPut,
+    Heartbeat,
+    HistoryEntry,
+    OutboxRow,
+    Put,
+    Retry,
+    Stale,
+    Store,
+    WindowDone,
+    WindowReply,
+    WindowWrite,
+    WorkItem,
+    lane_of,
+)
+from autoscaler.scaling.decision import Decision, Reason
+from autoscaler.scaling.group import Actor, GroupRecord, Limits, Pause
+
+T = 1_700_000_000.0
+LEASE = 30.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = T
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Bench:
+    """A store, a second replica's handle on the same state, and their clock."""
+
+    store: Store
+    other: Store
+    clock: Clock
+
+    async def write(self, *points: tuple[float, float], held: int = 0, name: str = "a", **spec: float) -> WindowReply:
+        (reply,) = await self.store.write([WindowWrite(window(**spec), held, {name: pack(points)})])
+        return reply
+
+    async def work(self, limit: int = 100) -> list[tuple[str, str, float]]:
+        claimed = await self.store.claim(limit=limit, lease=LEASE)
+        return [(item.kind, item.key, item.due) for item in claimed.items]
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("memory", id="memory"),
+        pytest.param("redis", id="redis", marks=pytest.mark.service),
+        pytest.param("valkey", id="valkey", marks=pytest.mark.service),
+    ]
+)
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    clock = Clock()
+    if request.param == "memory":
+        store = MemoryStore(clock)
+        yield Bench(store, store, clock)
+        return
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else request.getfixturevalue("valkey").url
+    namespace = uuid.uuid4().hex
+    replicas = [RedisStore(url, namespace=namespace, clock=clock) for _ in range(2)]
+    yield Bench(replicas[0], replicas[1], clock)
+    for replica in replicas:
+        await replica.close()
+
+
+def window(key: str = "web", horizon: float = 100.0, max_series: int = 10_000, max_points: int = 10_000) -> WindowSpec:
+    return WindowSpec("", "cpu", Equals("server_group", key), horizon, int(max_series), int(max_points))
+
+
+def points_of(reply: WindowReply, name: str = "a") -> list[tuple[float, float]]:
+    return list(unpack(reply.series[name]).points())
+
+
+WINDOW = window().window_id
+
+
+class TestWindows:
+    async def test_a_new_window_is_answered_whole(self, bench: Bench) -> None:
+        reply = await bench.write((T - 1, 1.5), (T, 2.5))
+
+        assert reply == WindowReply(
+            version=reply.version,
+            asof=T,
+            newest=T,
+            whole=True,
+            series={"a": pack([(T - 1, 1.5), (T, 2.5)])},
+            gone=reply.gone,
+            too_old={},
+            refused=reply.refused,
+        )
+        assert (list(reply.gone), list(reply.refused)) == ([], [])
+        assert reply.version > 0
+
+    async def test_who_holds_the_version_before_gets_only_what_was_written(self, bench: Bench) -> None:
+        first = await bench.write((T, 1.0), name="a")
+
+        second = await bench.write((T, 2.0), name="b", held=first.version)
+
+        assert (second.version, second.whole) == (first.version + 1, False)
+        assert dict(second.series) == {"b": pack([(T, 2.0)])}
+
+    async def test_who_holds_an_older_version_gets_all(self, bench: Bench) -> None:
+        first = await bench.write((T, 1.0), name="a")
+        await bench.write((T, 2.0), name="b", held=first.version)
+
+        third = await bench.write((T, 3.0), name="c", held=first.version)
+
+        assert third.whole
+        assert set(third.series) == {"a", "b", "c"}
+
+    @pytest.mark.parametrize(
+        ("written", "kept"),
+        [
+            pytest.param([[(1, 1), (2, 2)], [(3, 3)]], [(1, 1), (2, 2), (3, 3)], id="appended"),
+            pytest.param([[(1, 1), (3, 3)], [(2, 2)]], [(1, 1), (2, 2), (3, 3)], id="put-between"),
+            pytest.param([[(2, 2)], [(1, 1)]], [(1, 1), (2, 2)], id="put-before"),
+            pytest.param([[(1, 1), (2, 2)], [(1, 9)]], [(1, 9), (2, 2)], id="first-replaced"),
+            pytest.param([[(1, 1), (2, 2)], [(2, 9)]], [(1, 1), (2, 9)], id="last-replaced"),
+            pytest.param(
+                [[(1, 1), (3, 3), (5, 5)], [(2, 2), (3, 9), (6, 6)]],
+                [(1, 1), (2, 2), (3, 9), (5, 5), (6, 6)],
+                id="interleaved",
+            ),
+            pytest.param([[(1, 1), (1, 2)]], [(1, 2)], id="twice-in-one-write-the-last-counts"),
+            pytest.param([[(3, 3), (1, 1), (2, 2)]], [(1, 1), (2, 2), (3, 3)], id="out-of-order-in-one-write"),
+            pytest.param([[(1, 1), (2, 2)], [(1, 1), (2, 2)]], [(1, 1), (2, 2)], id="redelivered"),
+        ],
+    )  # fmt: skip
+    async def test_points_are_kept_by_time(
+        self, bench: Bench, written: list[list[tuple[float, float]]], kept: list[tuple[float, float]]
+    ) -> None:
+        reply = None
+        for points in written:
+            reply = await bench.write(*((T - 50 + time, value) for time, value in points))
+
+        assert reply is not None
+        assert points_of(reply) == [(T - 50 + time, value) for time, value in kept]
+
+    async def test_points_behind_the_horizon_are_trimmed(self, bench: Bench) -> None:
+        await bench.write((T - 100, 1.0), (T - 99, 2.0))
+
+        reply = await bench.write((T, 3.0))
+
+        assert points_of(reply) == [(T - 99, 2.0), (T, 3.0)]
+
+    async def test_points_at_or_behind_the_horizon_are_counted_as_too_old(self, bench: Bench) -> None:
+        await bench.write((T, 1.0))
+
+        reply = await bench.write((T - 200, 1.0), (T - 100, 2.0), (T - 99.5, 3.0))
+
+        assert dict(reply.too_old) == {"a": 2}
+        assert points_of(reply) == [(T - 99.5, 3.0), (T, 1.0)]
+
+    async def test_a_series_of_which_all_is_too_old_is_not_begun(self, bench: Bench) -> None:
+        first = await bench.write((T, 1.0))
+
+        reply = await bench.write((T - 200, 1.0), name="b", held=first.version)
+
+        assert dict(reply.too_old) == {"b": 1}
+        assert dict(reply.series) == {}
+
+    async def test_a_measure_from_the_future_takes_nothing_away(self, bench: Bench) -> None:
+        await bench.write((T - 90, 1.0))
+
+        reply = await bench.write((T + 60, 2.0))
+
+        assert reply.newest == T + 60
+        assert points_of(reply) == [(T - 90, 1.0), (T + 60, 2.0)]
+
+    async def test_a_window_of_old_measures_ends_at_the_newest(self, bench: Bench) -> None:
+        reply = await bench.write((T - 100_000, 1.0), (T - 99_950, 2.0))
+
+        assert reply.newest == T - 99_950
+        assert points_of(reply) == [(T - 100_000, 1.0), (T - 99_950, 2.0)]
+
+    async def test_of_too_many_points_the_newest_are_kept(self, bench: Bench) -> None:
+        await bench.write((T - 3, 1.0), (T - 2, 2.0), max_points=3)
+
+        reply = await bench.write((T - 1, 3.0), (T, 4.0), max_points=3)
+
+        assert points_of(reply) == [(T - 2, 2.0), (T - 1, 3.0), (T, 4.0)]
+
+    async def test_series_beyond_the_limit_are_refused(self, bench: Bench) -> None:
+        await bench.write((T, 1.0), name="a", max_series=2)
+
+        (reply,) = await bench.store.write(
+            [WindowWrite(window(max_series=2), 0, {name: pack([(T + 1, 1.0)]) for name in ("b", "c", "a")})]
+        )
+
+        assert list(reply.refused) == ["c"]
+        assert set(reply.series) == {"a", "b"}
+
+    async def test_a_refused_series_does_not_move_time_on(self, bench: Bench) -> None:
+        await bench.write((T, 1.0), name="a", max_series=1)
+
+        reply = await bench.write((T + 50, 1.0), name="b", max_series=1)
+
+        assert (list(reply.refused), reply.newest) == (["b"], T)
+
+    async def test_a_series_that_no_longer_matches_leaves(self, bench: Bench) -> None:
+        first = await bench.write((T - 1, 1.0), (T, 2.0))
+
+        (reply,) = await bench.store.write([WindowWrite(window(), first.version, leaves={"a": T})])
+
+        assert (reply.whole, list(reply.gone), dict(reply.series)) == (False, ["a"], {})
+        assert reply.newest == T
+
+    async def test_a_series_with_a_newer_point_stays(self, bench: Bench) -> None:
+        first = await bench.write((T, 2.0))
+
+        (reply,) = await bench.store.write([WindowWrite(window(), first.version, leaves={"a": T - 1, "unknown": T})])
+
+        assert list(reply.gone) == []
+        assert points_of(await bench.write((T + 1, 3.0))) == [(T, 2.0), (T + 1, 3.0)]
+
+    async def test_a_series_that_is_written_and_leaves_in_one_write_is_gone(self, bench: Bench) -> None:
+        first = await bench.write((T, 2.0))
+
+        (reply,) = await bench.store.write(
+            [WindowWrite(window(), first.version, {"a": pack([(T + 1, 1.0)])}, leaves={"a": T + 2})]
+        )
+
+        assert (list(reply.gone), dict(reply.series)) == (["a"], {})
+
+    async def test_a_write_without_points_moves_asof_and_version_on(self, bench: Bench) -> None:
+        first = await bench.write((T, 1.0))
+        bench.clock.now = T + 5
+
+        (reply,) = await bench.store.write([WindowWrite(window(), first.version)])
+
+        assert (reply.version, reply.asof, reply.newest, reply.whole) == (first.version + 1, T + 5, T, False)
+
+    async def test_a_window_without_points_has_no_newest(self, bench: Bench) -> None:
+        (reply,) = await bench.store.write([WindowWrite(window())])
+
+        assert (reply.newest, reply.asof, dict(reply.series)) == (None, T, {})
+
+    async def test_asof_never_runs_backwards(self, bench: Bench) -> None:
+        await bench.write((T, 1.0))
+        bench.clock.now = T - 10
+
+        assert (await bench.write((T, 1.0))).asof == T
+
+    async def test_silent_series_are_swept_out(self, bench: Bench) -> None:
+        await bench.write((T, 1.0), name="silent")
+        bench.clock.now = T + 99
+        early = await bench.write((T + 99, 1.0), name="b")
+        bench.clock.now = T + 100
+        late = await bench.write((T + 100, 1.0), name="b", held=early.version)
+
+        assert list(early.gone) == []
+        assert list(late.gone) == ["silent"]
+
+    async def test_when_nothing_arrives_nothing_is_swept_out(self, bench: Bench) -> None:
+        first = await bench.write((T, 1.0))
+        bench.clock.now = T + 1000
+
+        (reply,) = await bench.store.write([WindowWrite(window(), first.version)])
+
+        assert list(reply.gone) == []
+
+    async def test_many_windows_are_answered_in_the_order_asked(self, bench: Bench) -> None:
+        keys = [f"group-{number}" for number in range(40)]
+
+        replies = await bench.store.write(
+            [WindowWrite(window(key), 0, {key: pack([(T, float(number))])}) for number, key in enumerate(keys)]
+        )
+
+        assert [dict(reply.series) for reply in replies] == [
+            {key: pack([(T, float(number))])} for number, key in enumerate(keys)
+        ]
+
+    async def test_one_window_can_be_written_twice_in_a_call(self, bench: Bench) -> None:
+        first, second = await bench.store.write(
+            [WindowWrite(window(), 0, {"a": pack([(T, 1.0)])}), WindowWrite(window(), 0, {"b": pack([(T, 2.0)])})]
+        )
+
+        assert second.version == first.version + 1
+        assert set(second.series) == {"a", "b"}
+
+    async def test_large_windows_and_odd_names_arrive_unharmed(self, bench: Bench) -> None:
+        names = [f"résource {number} \n|:{{}}\0" for number in range(2500)]
+
+        (reply,) = await bench.store.write(
+            [WindowWrite(window(), 0, {name: pack([(T, number / 7)]) for number, name in enumerate(names)})]
+        )
+        bench.clock.now = T + 1
+
+        (whole,) = await bench.store.write([WindowWrite(window(), 0)])
+
+        assert dict(whole.series) == dict(reply.series)
+        assert len(whole.series) == 2500
+        assert points_of(whole, names[1]) == [(T, 1 / 7)]
+
+    async def test_values_keep_every_bit(self, bench: Bench) -> None:
+        values = [0.1, -0.0, 5e-324, 1.7976931348623157e308, 2**53 + 2.0, -1 / 3]
+        points = [(T - 10 + number / 3, value) for number, value in enumerate(values)]
+
+        reply = await bench.write(*points)
+
+        assert reply.series["a"] == pack(points)
+        assert reply.newest == points[-1][0]
+
+    async def test_nothing_written_is_nothing_answered(self, bench: Bench) -> None:
+        assert await bench.store.write([]) == []
+
+
+class TestMarksOfWindows:
+    async def test_a_written_window_is_due_soon(self, bench: Bench) -> None:
+        await bench.write((T, 1.0))
+
+        assert await bench.work() == []
+        bench.clock.now = T + MARK_DELAY
+        assert await bench.work() == [("window", WINDOW, T + MARK_DELAY)]
+
+    async def test_a_mark_that_is_due_earlier_stays(self, bench: Bench) -> None:
+        await bench.write((T, 1.0))
+        bench.clock.now = T + 1
+        await bench.write((T, 1.0))
+        bench.clock.now = T + 10
+
+        assert await bench.work() == [("window", WINDOW, T + MARK_DELAY)]
+
+    async def test_an_evaluated_window_is_not_due(self, bench: Bench) -> None:
+        reply = await bench.write((T, 1.0))
+        await bench.store.done([WindowDone(WINDOW, reply.version, None)])
+        bench.clock.now = T + 1000
+
+        assert await bench.work() == []
+
+    async def test_an_evaluated_window_is_due_when_it_asked_to_be(self, bench: Bench) -> None:
+        reply = await bench.write((T, 1.0))
+        await bench.store.done([WindowDone(WINDOW, reply.version, T + 50)])
+        bench.clock.now = T + 49
+        assert await bench.work() == []
+        bench.clock.now = T + 50
+
+        assert await bench.work() == [("window", WINDOW, T + 50)]
+
+    async def test_a_window_that_was_written_meanwhile_keeps_its_mark(self, bench: Bench) -> None:
+        reply = await bench.write((T, 1.0))
+        await bench.write((T + 1, 1.0))
+        await bench.store.done([WindowDone(WINDOW, reply.version, None)])
+        bench.clock.now = T + MARK_DELAY
+
+        assert await bench.work() == [("window", WINDOW, T + MARK_DELAY)]
+
+    async def test_a_late_done_does_not_undo_a_newer_one(self, bench: Bench) -> None:
+        first = await bench.write((T, 1.0))
+        second = await bench.write((T + 1, 1.0))
+        await bench.other.done([WindowDone(WINDOW, second.version, T + 20)])
+        await bench.store.done([WindowDone(WINDOW, first.version, None)])
+        bench.clock.now = T + 20
+
+        assert await bench.work() == [("window", WINDOW, T + 20)]
+
+    async def test_a_window_that_was_marked_meanwhile_keeps_its_mark(self, bench: Bench) -> None:
+        reply = await bench.write((T, 1.0))
+        await bench.other.mark([WorkItem("window", WINDOW, T)])
+        await bench.store.done([WindowDone(WINDOW, reply.version, None)])
+
+        assert await bench.work() == [("window", WINDOW, T)]
+
+    async def test_a_claimed_window_that_is_written_is_due_soon_again(self, bench: Bench) -> None:
+        await bench.write((T, 1.0))
+        bench.clock.now = T + MARK_DELAY
+        await bench.work()
+        await bench.write((T, 1.0))
+        bench.clock.now = T + 2 * MARK_DELAY
+
+        assert await bench.work() == [("window", WINDOW, T + 2 * MARK_DELAY)]
+
+
+class TestWork:
+    async def test_claimed_work_comes_up_again_when_the_lease_ends(self, bench: Bench) -> None:
+        await bench.store.mark([WorkItem("group", "web", T)])
+        claimed = await bench.store.claim(limit=10, lease=LEASE)
+        bench.clock.now = T + LEASE - 1
+        assert await bench.work() == []
+        bench.clock.now = T + LEASE
+
+        assert list(claimed.items) == [WorkItem("group", "web", T, T + LEASE)]
+        assert await bench.work() == [("group", "web", T + LEASE)]
+
+    async def test_what_one_replica_has_claimed_another_does_not_get(self, bench: Bench) -> None:
+        await bench.store.mark([WorkItem("group", f"group-{number}", T) for number in range(50)])
+
+        one = await bench.store.claim(limit=30, lease=LEASE)
+        other = await bench.other.claim(limit=30, lease=LEASE)
+
+        assert (len(one.items), len(other.items)) == (30, 20)
+        assert {item.key for item in one.items} | {item.key for item in other.items} == {
+            f"group-{number}" for number in range(50)
+        }
+
+    async def test_the_oldest_are_claimed_first(self, bench: Bench) -> None:
+        await bench.store.mark([WorkItem("group", f"group-{number}", T - number) for number in range(50)])
+
+        claimed = await bench.store.claim(limit=3, lease=LEASE)
+
+        assert [item.key for item in claimed.items] == ["group-49", "group-48", "group-47"]
+        assert (claimed.next_due, claimed.now) == (T - 46, T)
+
+    async def test_the_earliest_of_the_rest_is_told(self, bench: Bench) -> None:
+        await bench.store.mark(
+            [WorkItem("group", "a", T), WorkItem("group", "b", T + 7), WorkItem("schedule", "c", T + 9)]
+        )
+
+        claimed = await bench.store.claim(limit=10, lease=LEASE)
+
+        assert claimed.next_due == T + 7
+
+    async def test_without_work_nothing_is_due(self, bench: Bench) -> None:
+        claimed = await bench.store.claim(limit=10, lease=LEASE)
+
+        assert (list(claimed.items), claimed.next_due, claimed.now) == ([], None, T)
+
+    async def test_a_mark_moves_work_forward_only(self, bench: Bench) -> None:
+        await bench.store.mark([WorkItem("group", "a", T + 5), WorkItem("group", "b", T + 5)])
+        await bench.store.mark([WorkItem("group", "a", T + 9), WorkItem("group", "b", T + 1)])
+        bench.clock.now = T + 10
+
+        assert await bench.work() == [("group", "b", T + 1), ("group", "a", T + 5)]
+
+    @pytest.mark.parametrize("next_due", [pytest.param(T + 40, id="later"), pytest.param(None, id="never")])
+    async def test_finished_work_is_moved_or_taken_away(self, bench: Bench, next_due: float | None) -> None:
+        await bench.store.mark([WorkItem("group", "a", T)])
+        claimed = await bench.store.claim(limit=1, lease=LEASE)
+
+        await bench.store.finish(claimed.items[0], next_due)
+
+        bench.clock.now = T + 1000
+        assert await bench.work() == ([] if next_due is None else [("group", "a", next_due)])
+
+    async def test_work_that_was_marked_meanwhile_is_not_finished(self, bench: Bench) -> None:
+        await bench.store.mark([WorkItem("group", "a", T)])
+        claimed = await bench.store.claim(limit=1, lease=LEASE)
+        await bench.other.mark([WorkItem("group", "a", T + 1)])
+
+        await bench.store.finish(claimed.items[0], None)
+
+        bench.clock.now = T + 1
+        assert await bench.work() == [("group", "a", T + 1)]
+
+    async def test_work_that_another_has_claimed_since_is_not_finished(self, bench: Bench) -> None:
+        await bench.store.mark([WorkItem("group", "a", T)])
+        claimed = await bench.store.claim(limit=1, lease=LEASE)
+        bench.clock.now = T + LEASE
+        await bench.other.claim(limit=1, lease=LEASE)
+
+        await bench.store.finish(claimed.items[0], None)
+
+        bench.clock.now = T + 2 * LEASE
+        assert await bench.work() == [("group", "a", T + 2 * LEASE)]
+
+
+ALARM = "6a5de0b1-3c0f-5d4e-9c5b-0b3f9f8b7a11"
+HOOK = "https://hooks.example.org/alarms?a=1|2"
+POLICY = "policy://web-out"
+
+
+def record(**changes: object) -> AlarmRecord:
+    full = AlarmRecord(
+        version=1,
+        definition="d",
+        state=AlarmState.ALARM,
+        state_timestamp=T + 0.1,
+        reason="Transition to alarm",
+        reason_data={"type": "threshold", "most_recent": 1e300, "nested": [], "object": {}},
+        evidence=Evidence(T - 10, T, (3, 4), 4),
+    )
+    return replace(full, **changes)
+
+
+def row(number: int, url: str = HOOK, *, repeat: bool = False) -> OutboxRow:
+    return OutboxRow(
+        id=f"{ALARM}:{number}:0",
+        alarm_id=ALARM,
+        url=url,
+        body={"n": 0.1, "empty": [], "none": {}},
+        created=T,
+        repeat=repeat,
+    )
+
+
+def entry(number: int) -> HistoryEntry:
+    return HistoryEntry(
+        event_id=f"{ALARM}:{number}:0", alarm_id=ALARM, type="state transition", detail={"state": "ok"}, timestamp=T
+    )
+
+
+def acceptance(expected: int = 0, seen: int = 10, **changes: object) -> Acceptance:
+    values: dict[str, object] = {
+        "alarm_id": ALARM,
+        "window_id": "w1",
+        "window_version": seen,
+        "expected": expected,
+        "record": record(version=expected + 1),
+        **changes,
+    }
+    return Acceptance(**values)  # type: ignore[arg-type]
+
+
+async def accept(bench: Bench, *acceptances: Acceptance) -> list[Accepted | Stale | Retry]:
+    return await bench.store.accept(acceptances, lease=LEASE)
+
+
+class TestAlarms:
+    async def test_an_unknown_alarm_has_no_record(self, bench: Bench) -> None:
+        assert await bench.store.alarms([ALARM, "other"]) == [None, None]
+
+    async def test_an_accepted_record_is_in_force(self, bench: Bench) -> None:
+        (answer,) = await accept(bench, acceptance())
+
+        assert isinstance(answer, Accepted)
+        assert await bench.other.alarms(["other", ALARM]) == [None, record()]
+
+    async def test_a_verdict_on_an_older_look_is_stale(self, bench: Bench) -> None:
+        await accept(bench, acceptance(seen=10))
+
+        assert await accept(bench, acceptance(expected=1, seen=9)) == [Stale()]
+        assert await bench.store.alarms([ALARM]) == [record()]
+
+    async def test_the_same_look_may_be_judged_again(self, bench: Bench) -> None:
+        await accept(bench, acceptance(seen=10))
+
+        (answer,) = await accept(bench, acceptance(expected=1, seen=10))
+
+        assert isinstance(answer, Accepted)
+
+    async def test_a_look_at_another_window_is_not_stale(self, bench: Bench) -> None:
+        await accept(bench, acceptance(seen=10))
+
+        (answer,) = await accept(bench, acceptance(expected=1, seen=3, window_id="w2"))
+
+        assert isinstance(answer, Accepted)
+
+    async def test_no_change_is_accepted_and_makes_older_looks_stale(self, bench: Bench) -> None:
+        await accept(bench, acceptance(seen=10))
+
+        (answer,) = await accept(bench, acceptance(expected=1, seen=12, record=None))
+
+        assert isinstance(answer, Accepted)
+        assert await accept(bench, acceptance(expected=1, seen=11)) == [Stale()]
+        assert await bench.store.alarms([ALARM]) == [record()]
+
+    async def test_a_word_without_a_look_leaves_the_noted_look_as_it_is(self, bench: Bench) -> None:
+        await accept(bench, acceptance(seen=10))
+        await accept(bench, acceptance(expected=1, seen=0, window_id=""))
+
+        assert await accept(bench, acceptance(expected=2, seen=9)) == [Stale()]
+
+    async def test_a_verdict_on_a_record_that_has_changed_is_to_be_made_again(self, bench: Bench) -> None:
+        await accept(bench, acceptance())
+
+        answers = await accept(bench, acceptance(expected=0, seen=11, rows=[row(1)], history=[entry(1)]))
+
+        assert answers == [Retry(record())]
+        assert await bench.store.head(lane_of(ALARM, HOOK)) is None
+        assert await bench.store.history(ALARM, limit=10) == []
+
+    async def test_a_retry_of_an_alarm_without_record_says_so(self, bench: Bench) -> None:
+        assert await accept(bench, acceptance(expected=4)) == [Retry(None)]
+
+    async def test_a_record_gets_a_higher_version_than_it_was_made_from(self, bench: Bench) -> None:
+        await accept(bench, acceptance(record=record(version=0)), acceptance(expected=1, record=record(version=70)))
+
+        assert await bench.store.alarms([ALARM]) == [record(version=70)]
+
+    async def test_many_are_answered_in_the_order_asked(self, bench: Bench) -> None:
+        ids = [f"alarm-{number}" for number in range(40)]
+        await accept(bench, *(acceptance(alarm_id=name) for name in ids[::2]))
+
+        answers = await accept(bench, *(acceptance(alarm_id=name) for name in ids))
+
+        assert [type(answer) for answer in answers] == [Retry, Accepted] * 20
+
+    async def test_of_two_replicas_with_the_same_verdict_one_is_accepted(self, bench: Bench) -> None:
+        one = await bench.store.accept([acceptance(rows=[row(1)], history=[entry(1)])], lease=LEASE)
+        two = await bench.other.accept([acceptance(rows=[row(1)], history=[entry(1)])], lease=LEASE)
+
+        assert (one, two) == ([Accepted([lane_of(ALARM, HOOK)])], [Retry(record())])
+        assert await bench.store.history(ALARM, limit=10) == [entry(1)]
+        assert dict(await bench.store.lanes(ALARM)) == {lane_of(ALARM, HOOK): 1}
+
+    async def test_a_forgotten_alarm_has_no_record_but_its_history_and_actions(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1)], history=[entry(1)]))
+
+        await bench.store.forget([ALARM, "unknown"])
+
+        assert await bench.store.alarms([ALARM]) == [None]
+        assert await bench.store.history(ALARM, limit=10) == [entry(1)]
+        assert await bench.store.head(lane_of(ALARM, HOOK)) == row(1)
+        assert isinstance((await accept(bench, acceptance(expected=0, seen=1)))[0], Accepted)
+
+
+class TestHistory:
+    async def test_the_newest_comes_first(self, bench: Bench) -> None:
+        await accept(bench, acceptance(history=[entry(1), entry(2)]), acceptance(expected=1, history=[entry(3)]))
+
+        assert await bench.store.history(ALARM, limit=10) == [entry(3), entry(2), entry(1)]
+        assert await bench.store.history(ALARM, limit=1) == [entry(3)]
+        assert await bench.store.history(ALARM, limit=0) == []
+
+    async def test_an_entry_is_written_once_although_the_call_is_repeated(self, bench: Bench) -> None:
+        for _ in range(2):
+            await accept(bench, acceptance(record=None, history=[entry(1), entry(2)]))
+
+        assert await bench.store.history(ALARM, limit=10) == [entry(2), entry(1)]
+
+    async def test_it_is_bounded(self, bench: Bench) -> None:
+        await accept(bench, acceptance(record=None, history=[entry(number) for number in range(HISTORY_ENTRIES + 500)]))
+
+        kept = await bench.store.history(ALARM, limit=2 * HISTORY_ENTRIES)
+
+        assert len(kept) == HISTORY_ENTRIES
+        assert (kept[0], kept[-1]) == (entry(HISTORY_ENTRIES + 499), entry(500))
+
+
+LANE = lane_of(ALARM, HOOK)
+POLICY_LANE = lane_of(ALARM, POLICY)
+
+
+class TestOutbox:
+    async def test_lanes_that_were_empty_are_leased_to_who_filled_them(self, bench: Bench) -> None:
+        (first,) = await accept(bench, acceptance(rows=[row(1), row(2, POLICY), row(3)]))
+        (second,) = await accept(bench, acceptance(expected=1, rows=[row(4)]))
+
+        assert (first, second) == (Accepted([LANE, POLICY_LANE]), Accepted([]))
+        assert dict(await bench.store.lanes(ALARM)) == {LANE: 3, POLICY_LANE: 1}
+        assert await bench.work() == []
+        bench.clock.now = T + LEASE
+        assert await bench.work() == [("lane", LANE, T + LEASE), ("lane", POLICY_LANE, T + LEASE)]
+
+    async def test_rows_are_delivered_in_order_one_after_another(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1), row(2)]))
+
+        assert await bench.store.head(LANE) == row(1)
+        assert await bench.store.delivered(LANE, row(1).id, lease=LEASE) == row(2)
+        assert await bench.store.head(LANE) == row(2)
+        assert await bench.store.delivered(LANE, row(2).id, lease=LEASE) is None
+        assert await bench.store.head(LANE) is None
+        assert dict(await bench.store.lanes(ALARM)) == {}
+
+    async def test_an_empty_lane_is_not_due(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1)]))
+        await bench.store.delivered(LANE, row(1).id, lease=LEASE)
+        bench.clock.now = T + 1000
+
+        assert await bench.work() == []
+
+    async def test_the_next_row_is_leased_for_as_long_again(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1), row(2)]))
+        bench.clock.now = T + 20
+        await bench.store.delivered(LANE, row(1).id, lease=LEASE)
+        bench.clock.now = T + 20 + LEASE
+
+        assert await bench.work() == [("lane", LANE, T + 20 + LEASE)]
+
+    async def test_a_late_deliverer_takes_nothing_away(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1), row(2), row(3)]))
+        await bench.other.delivered(LANE, row(1).id, lease=LEASE)
+
+        assert await bench.store.delivered(LANE, row(1).id, lease=LEASE) is None
+        assert await bench.store.head(LANE) == row(2)
+
+    async def test_a_late_failure_counts_for_nothing(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1), row(2)]))
+        await bench.other.delivered(LANE, row(1).id, lease=LEASE)
+
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T + 1)
+
+        bench.clock.now = T + 1
+        assert await bench.work() == []
+        assert await bench.store.head(LANE) == row(2)
+
+    async def test_a_failure_is_counted_and_the_lane_due_again(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1), row(2)]))
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T + 5)
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T + 7)
+        bench.clock.now = T + 7
+
+        assert await bench.work() == [("lane", LANE, T + 7)]
+        assert await bench.store.head(LANE) == replace(row(1), attempts=2)
+        assert await bench.store.delivered(LANE, row(1).id, lease=LEASE) == row(2)
+
+    async def test_a_dead_lane_holds_up_no_other(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1), row(2, POLICY)]))
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T + 1000)
+
+        assert await bench.store.head(POLICY_LANE) == row(2, POLICY)
+        assert await bench.store.delivered(POLICY_LANE, row(2, POLICY).id, lease=LEASE) is None
+
+    async def test_a_lane_is_leased_anew_after_it_was_empty(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1)]))
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T + 1)
+        await bench.store.delivered(LANE, row(1).id, lease=LEASE)
+
+        assert await accept(bench, acceptance(expected=1, rows=[row(2)])) == [Accepted([LANE])]
+        assert await bench.store.head(LANE) == row(2)
+
+    async def test_nothing_is_taken_from_an_unknown_lane(self, bench: Bench) -> None:
+        assert await bench.store.delivered(LANE, row(1).id, lease=LEASE) is None
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T)
+        assert await bench.work() == []
+
+
+class TestRepeats:
+    async def kept(self, bench: Bench) -> list[OutboxRow]:
+        rows: list[OutboxRow] = []
+        head = await bench.store.head(LANE)
+        while head is not None:
+            rows.append(head)
+            head = await bench.store.delivered(LANE, head.id, lease=LEASE)
+        return rows
+
+    async def test_an_undelivered_repeat_at_the_end_is_replaced(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1), row(2, repeat=True)]))
+        await accept(bench, acceptance(expected=1, rows=[row(3, repeat=True)]))
+
+        assert await self.kept(bench) == [row(1), row(3, repeat=True)]
+
+    async def test_a_repeat_that_is_being_delivered_stays(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1, repeat=True)]))
+        await accept(bench, acceptance(expected=1, rows=[row(2, repeat=True)]))
+
+        assert await self.kept(bench) == [row(1, repeat=True), row(2, repeat=True)]
+
+    async def test_a_repeat_that_waits_for_another_try_is_replaced_and_its_failures_forgotten(
+        self, bench: Bench
+    ) -> None:
+        await accept(bench, acceptance(rows=[row(1, repeat=True)]))
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T + 5)
+        (answer,) = await accept(bench, acceptance(expected=1, rows=[row(2, repeat=True)]))
+        bench.clock.now = T + 5
+
+        assert answer == Accepted([])
+        assert await bench.work() == [("lane", LANE, T + 5)]
+        assert await self.kept(bench) == [row(2, repeat=True)]
+
+    async def test_a_repeat_that_was_claimed_for_another_try_stays(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1, repeat=True)]))
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T)
+        await bench.work()
+        await accept(bench, acceptance(expected=1, rows=[row(2, repeat=True)]))
+
+        assert [one.id for one in await self.kept(bench)] == [row(1).id, row(2).id]
+
+    async def test_a_repeat_whose_deliverer_is_gone_is_replaced(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1, repeat=True)]))
+        bench.clock.now = T + LEASE
+        await accept(bench, acceptance(expected=1, rows=[row(2, repeat=True)]))
+
+        assert await self.kept(bench) == [row(2, repeat=True)]
+
+    async def test_a_transition_is_never_replaced(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1), row(2)]))
+        await accept(bench, acceptance(expected=1, rows=[row(3, repeat=True)]))
+        await accept(bench, acceptance(expected=2, rows=[row(4)]))
+
+        assert await self.kept(bench) == [row(1), row(2), row(3, repeat=True), row(4)]
+
+
+def group_record(**changes: object) -> GroupRecord:
+    full = GroupRecord(
+        version=1,
+        desired_capacity=3,
+        members=("a", "b"),
+        cooldown_end=T + 0.1,
+        declared=Limits(1, 5),
+        paused=Pause(since=T, until=None, reason="x", actor=Actor(kind="user")),
+    )
+    return replace(full, **changes)
+
+
+def decision(number: int, kind: str = "hold", **changes: object) -> Decision:
+    plain = Decision(
+        id=f"d{number}",
+        time=T + number,
+        group="web",
+        decision=kind,
+        reason=Reason.COOLDOWN,
+        text="resting",
+        before=3,
+        to=3,
+        policy="web-out",
+        actor=Actor(kind="alarm", name="busy"),
+        inputs={"x": [], "y": {}, "z": 0.1},
+    )
+    return replace(plain, **changes)
+
+
+def put(expected: int, made: Decision | None = None, *, freeze: Freeze | None = None, **changes: object) -> GroupPut:
+    return GroupPut("web", expected, freeze, group_record(version=expected + 1), made, **changes)  # type: ignore[arg-type]
+
+
+FREEZE = Freeze(token="t1", since=T, reason="upgrade", by="ops")
+
+
+class TestGroups:
+    async def test_an_unknown_group_has_version_zero(self, bench: Bench) -> None:
+        state = await bench.store.group("web")
+
+        assert (state.record, state.freeze, state.now) == (GroupRecord(), None, T)
+
+    async def test_a_record_that_is_put_is_in_force(self, bench: Bench) -> None:
+        assert await bench.store.put_group(put(0)) == Put(None)
+        assert (await bench.other.group("web")).record == group_record()
+
+    async def test_of_two_at_a_time_the_second_is_told_what_changed(self, bench: Bench) -> None:
+        await bench.store.put_group(put(0))
+
+        answer = await bench.other.put_group(put(0, decision(1), reconcile_at=T))
+
+        assert isinstance(answer, Changed)
+        assert answer.state == await bench.store.group("web")
+        assert await bench.store.decisions("web", limit=10) == []
+        assert await bench.work() == []
+
+    async def test_what_was_decided_once_is_not_decided_again(self, bench: Bench) -> None:
+        made = decision(1, "scale")
+        await bench.store.put_group(put(0, made))
+
+        answer = await bench.other.put_group(put(1, decision(1, "scale", to=9)))
+
+        assert answer == AlreadyDecided(made)
+        assert (await bench.store.group("web")).record.version == 1
+        assert await bench.store.decisions("web", limit=10) == [made]
+
+    async def test_a_late_repeat_of_a_decision_is_known_though_the_group_has_moved_on(self, bench: Bench) -> None:
+        await bench.store.put_group(put(0, decision(1, "scale")))
+        await bench.store.put_group(put(1, decision(2, "scale")))
+
+        assert await bench.other.put_group(put(0, decision(1, "scale"))) == AlreadyDecided(decision(1, "scale"))
+
+    async def test_the_target_is_looked_at_when_it_was_asked_for(self, bench: Bench) -> None:
+        await bench.store.put_group(put(0, reconcile_at=T + 9))
+        await bench.store.put_group(put(1))
+        bench.clock.now = T + 9
+        assert await bench.work() == [("group", "web", T + 9)]
+
+        await bench.store.put_group(put(2, reconcile_at=T + 100))
+
+        bench.clock.now = T + 99
+        assert await bench.work() == []
+
+    async def test_the_newest_decision_comes_first(self, bench: Bench) -> None:
+        for number in range(3):
+            await bench.store.put_group(put(number, decision(number, "scale")))
+
+        assert await bench.store.decisions("web", limit=2) == [decision(2, "scale"), decision(1, "scale")]
+        assert await bench.store.decisions("web", limit=0) == []
+
+    async def test_equal_holds_in_a_row_are_one(self, bench: Bench) -> None:
+        answers = [await bench.store.put_group(put(number, decision(number))) for number in range(3)]
+
+        counted = decision(2, times=3, first=T)
+        assert answers == [Put(decision(0)), Put(decision(1, times=2, first=T)), Put(counted)]
+        assert await bench.store.decisions("web", limit=10) == [counted]
+
+    @pytest.mark.parametrize(
+        ("second", "coalesce"),
+        [
+            pytest.param(decision(1), False, id="not-wanted"),
+            pytest.param(decision(1, reason=Reason.PAUSED), True, id="another-reason"),
+            pytest.param(decision(1, policy="web-in"), True, id="another-policy"),
+            pytest.param(decision(1, before=4), True, id="from-another-size"),
+            pytest.param(decision(1, to=None), True, id="to-another-size"),
+            pytest.param(decision(1, "scale"), True, id="a-move"),
+        ],
+    )
+    async def test_other_decisions_stand_for_themselves(
+        self, bench: Bench, second: Decision, *, coalesce: bool
+    ) -> None:
+        await bench.store.put_group(put(0, decision(0)))
+
+        assert await bench.store.put_group(put(1, second, coalesce=coalesce)) == Put(second)
+        assert await bench.store.decisions("web", limit=10) == [second, decision(0)]
+
+    async def test_a_move_is_not_joined_by_a_move(self, bench: Bench) -> None:
+        await bench.store.put_group(put(0, decision(0, "scale")))
+        await bench.store.put_group(put(1, decision(1, "scale")))
+
+        assert len(await bench.store.decisions("web", limit=10)) == 2
+
+    async def test_every_joined_hold_is_known_by_its_id(self, bench: Bench) -> None:
+        await bench.store.put_group(put(0, decision(0)))
+        await bench.store.put_group(put(1, decision(1)))
+
+        assert await bench.store.put_group(put(2, decision(0))) == AlreadyDecided(decision(0))
+
+    async def test_decisions_are_bounded(self, bench: Bench) -> None:
+        for number in range(DECISIONS + 2):
+            await bench.store.put_group(put(number, decision(number, "scale")))
+
+        kept = await bench.store.decisions("web", limit=2 * DECISIONS)
+
+        assert (len(kept), kept[-1]) == (DECISIONS, decision(2, "scale"))
+        assert isinstance(await bench.store.put_group(put(DECISIONS + 2, decision(1, "scale"))), Put)
+        assert isinstance(await bench.store.put_group(put(DECISIONS + 3, decision(4, "scale"))), AlreadyDecided)
+
+    async def test_a_freeze_is_seen_by_every_group(self, bench: Bench) -> None:
+        await bench.store.freeze(FREEZE)
+
+        states = [await bench.other.group(f"group-{number}") for number in range(40)]
+
+        assert {state.freeze for state in states} == {FREEZE}
+
+    async def test_what_was_decided_before_a_freeze_is_decided_again(self, bench: Bench) -> None:
+        await bench.store.freeze(FREEZE)
+
+        answer = await bench.other.put_group(put(0))
+
+        assert isinstance(answer, Changed)
+        assert answer.state.freeze == FREEZE
+        assert await bench.other.put_group(put(0, freeze=FREEZE)) == Put(None)
+
+    async def test_a_newer_freeze_is_another(self, bench: Bench) -> None:
+        await bench.store.freeze(FREEZE)
+        await bench.store.freeze(replace(FREEZE, token="t2"))
+
+        assert isinstance(await bench.store.put_group(put(0, freeze=FREEZE)), Changed)
+
+    async def test_a_freeze_ends(self, bench: Bench) -> None:
+        await bench.store.freeze(FREEZE)
+        await bench.other.freeze(None)
+
+        assert (await bench.store.group("web")).freeze is None
+        assert await bench.store.put_group(put(0)) == Put(None)
+
+
+class TestSchedules:
+    async def test_a_new_schedule_is_due_at_its_first_time(self, bench: Bench) -> None:
+        assert await bench.store.schedule("s", "d", T + 5) == T + 5
+        bench.clock.now = T + 5
+
+        assert await bench.work() == [("schedule", "s", T + 5)]
+
+    async def test_a_known_schedule_keeps_its_time(self, bench: Bench) -> None:
+        await bench.store.schedule("s", "d", T + 5)
+
+        assert await bench.other.schedule("s", "d", T + 500) == T + 5
+
+    async def test_a_changed_schedule_begins_anew(self, bench: Bench) -> None:
+        await bench.store.schedule("s", "d", T + 5)
+
+        assert await bench.store.schedule("s", "e", T + 50) == T + 50
+        bench.clock.now = T + 49
+        assert await bench.work() == []
+
+    async def test_a_firing_is_counted_once(self, bench: Bench) -> None:
+        await bench.store.schedule("s", "d", T)
+
+        assert await bench.store.advance("s", T, T + 60)
+        assert not await bench.other.advance("s", T, T + 60)
+        assert await bench.store.schedule("s", "d", T) == T + 60
+        bench.clock.now = T + 60
+        assert await bench.work() == [("schedule", "s", T + 60)]
+
+    async def test_a_schedule_that_has_ended_is_never_due(self, bench: Bench) -> None:
+        await bench.store.schedule("s", "d", T)
+
+        assert await bench.store.advance("s", T, None)
+        assert await bench.store.schedule("s", "d", T + 1) == math.inf
+        bench.clock.now = T + 1000
+        assert await bench.work() == []
+
+    async def test_a_schedule_that_comes_back_is_due_again(self, bench: Bench) -> None:
+        await bench.store.schedule("s", "d", T)
+        claimed = await bench.store.claim(limit=1, lease=LEASE)
+        await bench.store.finish(claimed.items[0], None)
+
+        assert await bench.store.schedule("s", "d", T + 50) == T
+        assert await bench.work() == [("schedule", "s", T)]
+
+    async def test_an_unknown_schedule_does_not_advance(self, bench: Bench) -> None:
+        assert not await bench.store.advance("s", T, T + 1)
+
+
+def letter(number: int, kind: str = "measure", payload: str = "{}") -> DeadLetter:
+    return DeadLetter(kind=kind, time=T + number, reason="undecodable", detail="ü", source="http", payload=payload)
+
+
+class TestDeadLetters:
+    async def test_the_newest_comes_first_each_kind_for_itself(self, bench: Bench) -> None:
+        await bench.store.bury([letter(1), letter(2, "action"), letter(3)])
+
+        assert await bench.store.dead_letters("measure", limit=10) == [letter(3), letter(1)]
+        assert await bench.store.dead_letters("measure", limit=1) == [letter(3)]
+        assert await bench.store.dead_letters("action", limit=10) == [letter(2, "action")]
+        assert await bench.store.dead_letters("other", limit=10) == []
+
+    async def test_their_number_is_bounded(self, bench: Bench) -> None:
+        await bench.store.bury([letter(number) for number in range(10_010)])
+
+        kept = await bench.store.dead_letters("measure", limit=20_000)
+
+        assert (len(kept), kept[0], kept[-1]) == (10_000, letter(10_009), letter(10))
+
+    async def test_their_size_is_bounded(self, bench: Bench) -> None:
+        big = "x" * (20 * 1024 * 1024)
+        for number in range(4):
+            await bench.store.bury([letter(number, payload=big)])
+
+        assert [one.time for one in await bench.store.dead_letters("measure", limit=10)] == [T + 3, T + 2, T + 1]
+
+    async def test_none_is_fine(self, bench: Bench) -> None:
+        await bench.store.bury([])
+
+
+def heartbeat(name: str, **changes: object) -> Heartbeat:
+    return replace(Heartbeat(replica=name, clock=T + 0.25, caught_up=True, behind=0.5, version="1"), **changes)
+
+
+class TestReplicas:
+    async def test_a_heartbeat_tells_who_lives(self, bench: Bench) -> None:
+        await bench.store.beat(heartbeat("b"))
+
+        pulse = await bench.other.beat(heartbeat("a", caught_up=False))
+
+        assert (list(pulse.replicas), pulse.generation, pulse.now) == (
+            [heartbeat("a", caught_up=False), heartbeat("b")],
+            "",
+            T,
+        )
+
+    async def test_the_newest_heartbeat_counts(self, bench: Bench) -> None:
+        await bench.store.beat(heartbeat("a"))
+
+        pulse = await bench.store.beat(heartbeat("a", behind=9.0))
+
+        assert list(pulse.replicas) == [heartbeat("a", behind=9.0)]
+
+    async def test_a_silent_replica_is_left_out(self, bench: Bench) -> None:
+        await bench.store.beat(heartbeat("a"))
+        bench.clock.now = T + 4.9
+        still = await bench.store.beat(heartbeat("b"))
+        bench.clock.now = T + 5
+        gone = await bench.store.beat(heartbeat("b"))
+
+        assert [beat.replica for beat in still.replicas] == ["a", "b"]
+        assert [beat.replica for beat in gone.replicas] == ["b"]
+
+    async def test_now_is_the_stores_clock(self, bench: Bench) -> None:
+        assert await bench.store.now() == T
+
+
+class TestGenerations:
+    async def test_there_is_none_at_first(self, bench: Bench) -> None:
+        assert await bench.store.generation() is None
+
+    async def test_a_new_one_is_put_into_force(self, bench: Bench) -> None:
+        assert await bench.store.publish("g1", b"\x00one", insist=False) == "g1"
+        assert await bench.other.publish("g2", b"two", insist=False) == "g2"
+
+        assert await bench.store.generation() == ("g2", b"two")
+        assert (await bench.store.beat(heartbeat("a"))).generation == "g2"
+
+    async def test_a_superseded_one_does_not_come_back_by_itself(self, bench: Bench) -> None:
+        await bench.store.publish("g1", b"one", insist=False)
+        await bench.store.publish("g2", b"two", insist=False)
+
+        assert await bench.store.publish("g1", b"one", insist=False) == "g2"
+        assert await bench.store.generation() == ("g2", b"two")
+
+    async def test_a_superseded_one_comes_back_when_insisted_on(self, bench: Bench) -> None:
+        await bench.store.publish("g1", b"one", insist=False)
+        await bench.store.publish("g2", b"two", insist=False)
+
+        assert await bench.store.publish("g1", b"one", insist=True) == "g1"
+        assert await bench.store.generation() == ("g1", b"one")
+        assert await bench.store.publish("g2", b"two", insist=False) == "g1"
+
+    async def test_the_one_in_force_may_be_published_again(self, bench: Bench) -> None:
+        await bench.store.publish("g1", b"one", insist=False)
+
+        assert await bench.store.publish("g1", b"one", insist=False) == "g1"
