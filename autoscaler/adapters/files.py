@@ -65,7 +65,6 @@ async def changes(paths: Iterable[Path], *, stop: asyncio.Event | None = None) -
         step=50,
         stop_event=stop,
         recursive=False,
-        raise_interrupt=False,
     ):
         yield None
 

@@ -383,7 +383,7 @@ class MemoryStore:
     async def advance(self, name: str, due: float, following: float | None) -> bool:
         """See :class:`autoscaler.ports.Store`."""
         present = self._schedules.get(name)
-        if present is None or present.due != due:
+        if present is None or due == math.inf or present.due != due:
             return False
         present.due = math.inf if following is None else following
         if following is None:

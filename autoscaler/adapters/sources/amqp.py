@@ -13,12 +13,14 @@ import aio_pika
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import (
     AMQPError,
+    AMQPInternalError,
     AuthenticationError,
     ChannelAccessRefused,
     ChannelPreconditionFailed,
     ConnectionNotAllowed,
     ProbableAuthenticationError,
 )
+from pamqp.commands import Connection
 from yarl import URL
 
 from autoscaler.adapters.sources.decode import LIVE, Limits
@@ -29,7 +31,7 @@ from autoscaler.ports import Source
 _CALL_TIMEOUT: Final = 10.0
 _FAREWELL_TIMEOUT: Final = 2.0
 _HEARTBEAT: Final = 15
-"""Seconds, unless the URL says ``?heartbeat=``; a broker that has stopped answering is given up after a few of these."""
+"""Seconds, unless the URL says ``?heartbeat=``; a broker that is silent for a few of these is given up."""
 _REFUSALS: Final = (
     AuthenticationError,
     ProbableAuthenticationError,
@@ -154,7 +156,7 @@ def _translated() -> Iterator[None]:
     """The client's errors as ours."""
     try:
         yield
-    except _REFUSALS as error:
+    except (*_REFUSALS, AMQPInternalError) as error:  # the last: closed by the broker instead of opened
         raise TemporaryError(_said(error), delay=REFUSED_DELAY) from error
     except (AMQPError, OSError, RuntimeError) as error:  # RuntimeError: a connection that closed during a call
         raise TemporaryError(_said(error)) from error
@@ -169,6 +171,9 @@ def _translated() -> Iterator[None]:
 def _said(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {_CALL_TIMEOUT:.0f} s"
+    for part in error.args:
+        if isinstance(part, Connection.Close):
+            return part.reply_text
     return str(error) or type(error).__name__
 
 

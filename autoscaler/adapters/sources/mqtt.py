@@ -70,8 +70,8 @@ class _Address:
 class MqttSource(LinkedSource):
     """See :class:`autoscaler.ports.Source`.
 
-    Speaks MQTT 5 and, where the broker does not, 3.1.1. The broker keeps the session, and with it what is not
-    acknowledged, under ``client_id``: two clients of one id would throw each other out for ever.
+    Speaks MQTT 5 and, where the broker does not, 3.1.1; ``version`` is the one to be tried next. The broker keeps the
+    session, and with it what is not acknowledged, under ``client_id``: two clients of one id would throw each other out for ever.
 
     Args:
         url: ``mqtt[s]://[user[:password]@]host[:port]``.
@@ -82,6 +82,7 @@ class MqttSource(LinkedSource):
         tls: for ``mqtts``; the system's authorities when None.
         receive_maximum: messages in hand and waiting, at most; MQTT 5 only, a 3.1.1 broker has its own limit.
         session_expiry: seconds that the broker keeps the session of a client that is gone; MQTT 5 only.
+        version: which to try first.
         trusted: whether measures may name their project.
         now: the time that timestamps are compared with.
         limits: of time and size.
@@ -102,6 +103,7 @@ class MqttSource(LinkedSource):
         tls: Tls | None = None,
         receive_maximum: int = 2000,
         session_expiry: float = 86_400.0,
+        version: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V5,
         trusted: bool = False,
         limits: Limits = LIVE,
     ) -> None:
@@ -117,7 +119,7 @@ class MqttSource(LinkedSource):
         self._tls = (tls or Tls()) if address.secure else None
         self._receive_maximum = receive_maximum
         self._session_expiry = session_expiry
-        self._version = aiomqtt.ProtocolVersion.V5
+        self.version = version
 
     @asynccontextmanager
     async def _linked(self) -> AsyncIterator[Link]:
@@ -133,7 +135,7 @@ class MqttSource(LinkedSource):
 
     def _client(self, inbox: _Inbox, context: ssl.SSLContext | None) -> _AckingClient:
         options: dict[str, Any]
-        if self._version is aiomqtt.ProtocolVersion.V5:
+        if self.version is aiomqtt.ProtocolVersion.V5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = int(self._session_expiry)
             properties.ReceiveMaximum = self._receive_maximum
@@ -146,7 +148,7 @@ class MqttSource(LinkedSource):
             identifier=self._client_id,
             username=self._username,
             password=self._password,
-            protocol=self._version,
+            protocol=self.version,
             tls_context=context,
             timeout=_CONNECT_TIMEOUT,
             keepalive=_KEEPALIVE,
@@ -159,9 +161,9 @@ class MqttSource(LinkedSource):
             await client.enter()
         except aiomqtt.MqttError as error:
             reason = _reason(error)
-            if reason == _UNSUPPORTED_VERSION or isinstance(error, _HungUpError):
-                self._version = _other(self._version)
-                raise TemporaryError(f"the broker refused the protocol: {error}", delay=0.2) from error
+            if reason == _UNSUPPORTED_VERSION or isinstance(error, _UnansweredError):
+                self.version = _other(self.version)
+                raise TemporaryError(str(error)) from error
             raise TemporaryError(str(error), delay=REFUSED_DELAY if reason in _REFUSALS else None) from error
 
     async def _subscribe(self, client: _AckingClient) -> None:
@@ -241,8 +243,8 @@ class _Inbox(asyncio.Queue[aiomqtt.Message]):
         super().put_nowait(item)
 
 
-class _HungUpError(aiomqtt.MqttError):
-    """The broker closed the connection instead of answering; brokers of 3.1.1 do so to version 5."""
+class _UnansweredError(aiomqtt.MqttError):
+    """The broker took the connection and said nothing; those of 3.1.1 do so to version 5, at once or for ever."""
 
 
 class _AckingClient(aiomqtt.Client):
@@ -270,9 +272,12 @@ class _AckingClient(aiomqtt.Client):
         entering = asyncio.ensure_future(self.__aenter__())
         try:
             await asyncio.shield(entering)
-        except BaseException:
+        except BaseException as error:
             await asyncio.wait([entering])
+            unanswered = self._client.socket() is not None and not isinstance(error, aiomqtt.MqttCodeError)
             await self._hang_up()
+            if entering.exception() is error and unanswered:
+                raise _UnansweredError("the broker took the connection and did not answer") from error
             raise
 
     async def leave(self) -> None:
@@ -310,7 +315,7 @@ class _AckingClient(aiomqtt.Client):
         self.lost = True
         super()._on_disconnect(*args, **kwargs)
         if not self._connected.done():
-            self._connected.set_exception(_HungUpError("closed the connection without an answer"))
+            self._connected.set_exception(_UnansweredError("the broker closed the connection without an answer"))
 
 
 _fits: type[Source] = MqttSource

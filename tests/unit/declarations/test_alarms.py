@@ -313,8 +313,8 @@ def test_actions_of_known_schemes_are_taken(url: str) -> None:
             "web-out", "expected a URL with the scheme http, https, log or policy, got 'web-out'", id="no-scheme"
         ),
         pytest.param(
-            "polcy://web-out",
-            "expected a URL with the scheme http, https, log or policy, got 'polcy://web-out'; did you mean \"policy\"?",
+            "polcy://web",
+            "expected a URL with the scheme http, https, log or policy, got 'polcy://web'; did you mean \"policy\"?",
             id="misspelt",
         ),
         pytest.param(

@@ -74,7 +74,8 @@ def test_one_bad_file_refuses_the_good_ones_too() -> None:
         ),
         pytest.param(
             "alarms:\n\t- x",
-            "2:1: syntax: expected YAML: while scanning for the next token, found character that cannot start any token",
+            "2:1: syntax: expected YAML: while scanning for the next token, "
+            "found character that cannot start any token",
             id="tab",
         ),
     ],

@@ -1,0 +1,202 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoscaler import settings
+from autoscaler.errors import SettingsError
+from autoscaler.settings import LogFormat, Settings, SourceKind, load, reference, unknown_variables
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(settings.PREFIX):
+            monkeypatch.delenv(name)
+
+
+def test_nothing_needs_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/ops")
+    bare = load()
+
+    assert (bare.api_host, bare.api_port, bare.redis_url, bare.mqtt_topic) == ("127.0.0.1", 8042, None, "measures/#")
+    assert bare.state_dir == Path("/home/ops/.local/state/autoscaler")
+
+
+def test_the_state_folder_follows_the_desktops_convention(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/state")
+
+    assert load().state_dir == Path("/var/state/autoscaler")
+
+
+def test_the_environment_is_read_and_the_command_line_counts_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOSCALER_REDIS_URL", "redis://one")
+    monkeypatch.setenv("AUTOSCALER_NAMESPACE", "east")
+
+    assert load().redis_url == "redis://one"
+    assert load(redis_url="redis://two", namespace=None).redis_url == "redis://two"
+    assert load(redis_url="redis://two", namespace=None).namespace == "east"
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOSCALER_AMQP_TTL", "")
+
+    assert load().amqp_ttl is None
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOSCALER_TRUSTED_SOURCES", "mqtt, amqp")
+    monkeypatch.setenv("AUTOSCALER_CORS_ORIGINS", "https://a.example,http://localhost:3000")
+    monkeypatch.setenv("AUTOSCALER_LOG_FORMAT", "JSON")
+    read = load()
+
+    assert read.trusted_sources == {SourceKind.MQTT, SourceKind.AMQP}
+    assert read.cors_origins == ("https://a.example", "http://localhost:3000")
+    assert read.log_format is LogFormat.JSON
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        pytest.param(
+            {"API": "8042"}, "AUTOSCALER_API: expected HOST:PORT such as 127.0.0.1:8042, got '8042'", id="api"
+        ),
+        pytest.param(
+            {"API": "localhost:70000"},
+            "AUTOSCALER_API: expected HOST:PORT such as 127.0.0.1:8042, got 'localhost:70000'",
+            id="port",
+        ),
+        pytest.param(
+            {"API": "0.0.0.0:8042"},
+            "AUTOSCALER_API: expected an address of this machine only, such as 127.0.0.1, since AUTOSCALER_AUTH=noauth "
+            "believes everybody; got 0.0.0.0 (AUTOSCALER_AUTH_FORCE=true allows it)",
+            id="open-to-all",
+        ),
+        pytest.param(
+            {"REDIS_URL": "http://:secret@host"},
+            "AUTOSCALER_REDIS_URL: expected a URL that begins with redis:// or rediss:// or unix://",
+            id="redis",
+        ),
+        pytest.param(
+            {"MQTT_URL": "mqtt://"},
+            "AUTOSCALER_MQTT_URL: expected a URL that begins with mqtt:// or mqtts://",
+            id="mqtt",
+        ),
+        pytest.param(
+            {"AMQP_URL": "amqp://host:port"},
+            "AUTOSCALER_AMQP_URL: expected a URL that begins with amqp:// or amqps://",
+            id="amqp",
+        ),
+        pytest.param(
+            {"NAMESPACE": "a{b}"},
+            "AUTOSCALER_NAMESPACE: expected 1 to 100 letters, digits and _.-, got 'a{b}'",
+            id="namespace",
+        ),
+        pytest.param({"AUTH": "none"}, "AUTOSCALER_AUTH: expected 'noauth', got 'none'", id="auth"),
+        pytest.param(
+            {"TRUSTED_SOURCES": "mqtt,carrier-pigeon"},
+            "AUTOSCALER_TRUSTED_SOURCES: expected 'mqtt', 'amqp' or 'http', got 'carrier-pigeon'",
+            id="trusted",
+        ),
+        pytest.param(
+            {"CORS_ORIGINS": "ops.example.org"},
+            "AUTOSCALER_CORS_ORIGINS: expected origins such as https://ops.example.org, got 'ops.example.org'",
+            id="origins",
+        ),
+        pytest.param(
+            {"AMQP_PREFETCH": "0"},
+            "AUTOSCALER_AMQP_PREFETCH: expected greater than or equal to 1, got '0'",
+            id="prefetch",
+        ),
+        pytest.param(
+            {"MAX_FUTURE": "nan"}, "AUTOSCALER_MAX_FUTURE: expected a finite number, got 'nan'", id="not-finite"
+        ),
+        pytest.param(
+            {"MQTT_CERT": "/c.pem"},
+            "AUTOSCALER_MQTT_CERT, AUTOSCALER_MQTT_KEY: expected both or neither",
+            id="half-a-pair",
+        ),
+        pytest.param(
+            {"MQTT_PASSWORD": "secret"},
+            "AUTOSCALER_MQTT_PASSWORD: expected only with AUTOSCALER_MQTT_USERNAME",
+            id="no-user",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_refused(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"AUTOSCALER_{name}", value)
+
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert str(refused.value) == expected
+
+
+def test_everything_wrong_is_said_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(namespace=" ", shards=0, api="x")
+
+    assert len(str(refused.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("api", "host", "port"),
+    [("localhost:0", "localhost", 0), ("[::1]:8042", "::1", 8042), ("127.9.9.9:1", "127.9.9.9", 1)],
+)
+def test_this_machine_has_several_names(api: str, host: str, port: int) -> None:
+    read = load(api=api)
+
+    assert (read.api_host, read.api_port) == (host, port)
+
+
+def test_an_open_door_can_be_insisted_on() -> None:
+    assert load(api="0.0.0.0:8042", auth_force=True).api_host == "0.0.0.0"
+
+
+def test_settings_do_not_show_secrets() -> None:
+    shown = repr(
+        load(
+            redis_url="redis://:hidden1@host",
+            mqtt_url="mqtt://u:hidden2@host",
+            amqp_url="amqp://u:hidden3@host",
+            mqtt_username="u",
+            mqtt_password="hidden4",
+        )
+    )
+
+    assert "hidden" not in shown
+
+
+def test_unknown_variables_are_named() -> None:
+    environment = {
+        "AUTOSCALER_REDIS_URI": "x",
+        "AUTOSCALER_COLOUR": "x",
+        "AUTOSCALER_API": "x",
+        "AUTOSCALER_TEST_REQUIRE": "x",
+        "HOME": "x",
+    }
+
+    assert unknown_variables(environment) == [
+        "AUTOSCALER_COLOUR: unknown setting",
+        "AUTOSCALER_REDIS_URI: unknown setting; did you mean AUTOSCALER_REDIS_URL?",
+    ]
+
+
+def test_the_reference_tells_of_every_setting() -> None:
+    rows = reference().splitlines()[2:]
+
+    assert [row.split("`")[1] for row in rows] == [f"AUTOSCALER_{name.upper()}" for name in Settings.model_fields]
+    assert all(row.split(" | ")[2].strip(" |") for row in rows)
+    assert "| `AUTOSCALER_API` | `127.0.0.1:8042` |" in reference()
+    assert "| `AUTOSCALER_AMQP_QUORUM` | `false` |" in reference()
+
+
+def test_settings_do_not_change() -> None:
+    read: Any = load()
+
+    with pytest.raises(ValueError, match="frozen"):
+        read.api = "localhost:1"
