@@ -1,9 +1,13 @@
-"""When schedules fire, by APScheduler's triggers. Nothing of its schedulers or stores is used."""
+"""When schedules fire, by APScheduler's triggers. Nothing of its schedulers or stores is used.
+
+The trigger is asked in the time of the clock on the wall, and the answer is placed in the time zone here: asked in a
+zone with summer time, APScheduler 3.11 leaves out a daily midnight on the day after the clock was put forward, since
+it adds 24 hours of real time to get from one day to the next.
+"""
 
 from __future__ import annotations
 
-import math
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -11,7 +15,12 @@ from zoneinfo import ZoneInfo
 from apscheduler.triggers.cron import CronTrigger
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from autoscaler.ports import Calendar
+
+LARGEST_SHIFT: Final = timedelta(hours=3)
+"""More than any clock is put forward at once; a time that it left out is made up for within this."""
 
 
 class CronCalendar:
@@ -20,15 +29,25 @@ class CronCalendar:
     def following(self, cron: str, timezone: str, after: float) -> float | None:
         """The first firing later than ``after``; firings are whole minutes of the time zone's clock.
 
-        An hour that the clock leaves out is made up for after it; of one that it shows twice the first counts, unless
-        the line asks for every hour.
+        A time that the clock leaves out in spring fires as much after the change as it was to be after it began; of
+        one that it shows twice in autumn the first counts.
         """
-        trigger, zone = _trigger(cron, timezone), ZoneInfo(timezone)
-        every_hour = cron.split()[1].startswith("*")
-        fires = _next(trigger, datetime.fromtimestamp(math.floor(after) + 1, tz=zone))
-        while fires is not None and fires.fold and not every_hour:
-            fires = _next(trigger, datetime.fromtimestamp(fires.timestamp() + 1, tz=zone))
-        return None if fires is None else fires.timestamp()
+        trigger, zone = _trigger(cron), ZoneInfo(timezone)
+        wall = datetime.fromtimestamp(after, zone).replace(tzinfo=UTC, microsecond=0) - LARGEST_SHIFT
+        made_up: list[float] = []
+        while (shown := _next(trigger, wall)) is not None:
+            moment = shown.replace(tzinfo=zone).timestamp()
+            if moment > after and _is_shown(shown, moment, zone):
+                return min([moment, *made_up])
+            if moment > after:
+                made_up.append(moment)
+            wall = shown + timedelta(seconds=1)
+        return min(made_up, default=None)
+
+
+def _is_shown(wall: datetime, moment: float, zone: ZoneInfo) -> bool:
+    """Whether the clock ever shows ``wall``, instead of being put forward over it."""
+    return datetime.fromtimestamp(moment, zone).replace(tzinfo=UTC) == wall.replace(fold=0)
 
 
 def _next(trigger: CronTrigger, earliest: datetime) -> datetime | None:
@@ -37,8 +56,8 @@ def _next(trigger: CronTrigger, earliest: datetime) -> datetime | None:
 
 
 @lru_cache(maxsize=1024)
-def _trigger(cron: str, timezone: str) -> CronTrigger:
-    return CronTrigger.from_crontab(cron, timezone=ZoneInfo(timezone))
+def _trigger(cron: str) -> CronTrigger:
+    return CronTrigger.from_crontab(cron, timezone=UTC)
 
 
 _fits: type[Calendar] = CronCalendar

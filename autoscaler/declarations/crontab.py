@@ -42,11 +42,11 @@ class _Column:
             last = self._value(found["last"]) if found["last"] else first
             if found["step"] and not found["last"]:
                 raise ValueError(f"expected a range or * before /{found['step']} in the {self.name}, got {part!r}")
-        if first > last:
+        if first > last or (found["last"] and found["first"].isdigit() != found["last"].isdigit()):
             raise ValueError(f"expected a rising range in the {self.name}, got {part!r}")
         step = int(found["step"] or 1)
-        if not 1 <= step <= max(1, last - first):
-            raise ValueError(f"expected a step of 1 to {max(1, last - first)} in the {self.name}, got {part!r}")
+        if found["step"] and not 1 <= step <= last - first:
+            raise ValueError(f"expected a step of at least 1 and at most the range in the {self.name}, got {part!r}")
         return range(first, last + 1, step)
 
     def _value(self, text: str) -> int:

@@ -61,7 +61,7 @@ class HttpOptions(Declared):
     """Seconds within which a request must have been answered."""
 
     poll_interval: Annotated[Number, Field(ge=0.1, le=3600)] = 5.0
-    """Seconds between two looks at the size while a resize is under way."""
+    """Seconds between two looks at the size while nothing is under way."""
 
     @field_validator("url")
     @classmethod

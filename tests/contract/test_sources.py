@@ -498,7 +498,7 @@ async def test_a_missing_virtual_host_is_told_of(rabbit: RabbitServer) -> None:
     entry = await refusal(AmqpSource(rabbit.url.replace("%2F", "nowhere"), now=now))
 
     assert entry["event"] == "source refused"
-    assert "nowhere" in entry["error"]
+    assert "virtual host" in entry["error"]
 
 
 @dataclass(frozen=True)
@@ -530,7 +530,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 async def test_mqtt_over_tls(certificate: Certificate) -> None:
     port = free_port()
     files = [f"certfile {certificate.file}", f"keyfile {certificate.key}"]
-    with MosquittoServer(f"listener {port} 127.0.0.1", *files) as server:
+    with MosquittoServer(f"listener {port} 127.0.0.1", *files):
         url = f"mqtts://127.0.0.1:{port}"
         await introduce(MqttSource(url, now=now, tls=Tls(ca=certificate.file)))
         await introduce(MqttSource(url, now=now, tls=Tls(verify=False)))
@@ -538,7 +538,9 @@ async def test_mqtt_over_tls(certificate: Certificate) -> None:
 
         assert entry["event"] == "source unreachable"
         assert "certificate verify failed" in entry["error"]
-        assert server.url != url
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # paho leaves the socket of a failed handshake to the garbage collector
 
 
 @pytest.mark.service
@@ -595,6 +597,7 @@ async def old_broker() -> AsyncIterator[str]:
             await broker.shutdown()
 
 
+@pytest.mark.service
 async def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_its_own_tongue() -> None:
     async with old_broker() as url:
         source = MqttSource(url, now=now, topic_filter="measures/#")

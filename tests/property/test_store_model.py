@@ -315,7 +315,7 @@ async def learn(world: World, answer: Any, store: Store) -> None:
 
 
 @pytest.mark.service
-@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(asked=st.lists(ops, min_size=5, max_size=40))
 async def test_redis_answers_as_memory_does(asked: list[Op], redis_url: str) -> None:
     world = World()

@@ -13,14 +13,13 @@ import aio_pika
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import (
     AMQPError,
-    AMQPInternalError,
     AuthenticationError,
     ChannelAccessRefused,
     ChannelPreconditionFailed,
     ConnectionNotAllowed,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
-from pamqp.commands import Connection
 from yarl import URL
 
 from autoscaler.adapters.sources.decode import LIVE, Limits
@@ -156,8 +155,11 @@ def _translated() -> Iterator[None]:
     """The client's errors as ours."""
     try:
         yield
-    except (*_REFUSALS, AMQPInternalError) as error:  # the last: closed by the broker instead of opened
+    except _REFUSALS as error:
         raise TemporaryError(_said(error), delay=REFUSED_DELAY) from error
+    except InvalidFrameError as error:  # RabbitMQ closes the connection instead, and the client forgets why
+        detail = "the broker closed the connection when asked for the virtual host: is it there, and open to this user?"
+        raise TemporaryError(detail, delay=REFUSED_DELAY) from error
     except (AMQPError, OSError, RuntimeError) as error:  # RuntimeError: a connection that closed during a call
         raise TemporaryError(_said(error)) from error
     except asyncio.CancelledError as error:
@@ -171,9 +173,6 @@ def _translated() -> Iterator[None]:
 def _said(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {_CALL_TIMEOUT:.0f} s"
-    for part in error.args:
-        if isinstance(part, Connection.Close):
-            return part.reply_text
     return str(error) or type(error).__name__
 
 

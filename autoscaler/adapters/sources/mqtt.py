@@ -71,7 +71,8 @@ class MqttSource(LinkedSource):
     """See :class:`autoscaler.ports.Source`.
 
     Speaks MQTT 5 and, where the broker does not, 3.1.1; ``version`` is the one to be tried next. The broker keeps the
-    session, and with it what is not acknowledged, under ``client_id``: two clients of one id would throw each other out for ever.
+    session, and with it what is not acknowledged, under ``client_id``: two clients of one id would throw each other
+    out for ever.
 
     Args:
         url: ``mqtt[s]://[user[:password]@]host[:port]``.

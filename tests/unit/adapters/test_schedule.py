@@ -49,8 +49,32 @@ def firings(cron: str, after: str, count: int, timezone: str = BERLIN) -> list[s
         pytest.param(
             "30 * * * *",
             "2026-10-25 01:00",
-            ["2026-10-25 01:30+02:00", "2026-10-25 02:30+02:00", "2026-10-25 02:30+01:00", "2026-10-25 03:30+01:00"],
-            id="every-hour-is-every-hour-in-autumn",
+            ["2026-10-25 01:30+02:00", "2026-10-25 02:30+02:00", "2026-10-25 03:30+01:00"],
+            id="an-hour-shown-twice-counts-once",
+        ),
+        pytest.param(
+            "*/30 * * * *",
+            "2026-03-29 01:10",
+            ["2026-03-29 01:30+01:00", "2026-03-29 03:00+02:00", "2026-03-29 03:30+02:00", "2026-03-29 04:00+02:00"],
+            id="an-hour-left-out-doubles-nothing",
+        ),
+        pytest.param(
+            "10,50 2,3 * * *",
+            "2026-03-29 01:00",
+            ["2026-03-29 03:10+02:00", "2026-03-29 03:50+02:00", "2026-03-30 02:10+02:00"],
+            id="times-left-out-and-times-shown-are-in-order",
+        ),
+        pytest.param(
+            "30 2 * * *",
+            "2026-03-29 03:10",
+            ["2026-03-29 03:30+02:00"],
+            id="a-time-left-out-is-still-made-up-for-after-the-change",
+        ),
+        pytest.param(
+            "0 0 * * *",
+            "2024-03-30 12:00",
+            ["2024-03-31 00:00+01:00", "2024-04-01 00:00+02:00", "2024-04-02 00:00+02:00"],
+            id="midnight-after-the-change-is-not-left-out",
         ),
         pytest.param(
             "0 8 * * *",
@@ -95,3 +119,21 @@ def test_a_daily_schedule_fires_once_each_day(minute: int, hour: int, timezone: 
         days.append(datetime.fromtimestamp(moment, zone).date())
 
     assert all(later - earlier == timedelta(days=1) for earlier, later in pairwise(days))
+
+
+@given(
+    st.sampled_from(["*/20 * * * *", "10,50 2,3 * * *", "30 2 * * *", "0 0 * * *", "5 1-3 * * sun"]),
+    st.sampled_from([BERLIN, "America/New_York", "Australia/Lord_Howe", "Antarctica/Troll"]),
+    st.floats(1.7e9, 1.9e9),
+    st.floats(0, 86_400),
+)
+def test_the_first_firing_is_the_same_whenever_one_asks(cron: str, timezone: str, after: float, later: float) -> None:
+    first = CALENDAR.following(cron, timezone, after)
+    assert first is not None
+
+    if after + later < first:
+        assert CALENDAR.following(cron, timezone, after + later) == first
+    else:
+        second = CALENDAR.following(cron, timezone, after + later)
+        assert second is not None
+        assert second > first

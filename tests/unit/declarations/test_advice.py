@@ -92,6 +92,10 @@ def test_a_window_of_more_than_a_day_is_long() -> None:
     ]
 
 
+TIPS = (
+    'group web flaps: "idle" (in) and "busy" (out): at 40 it goes from 2 to 1 members, '
+    "which then carry 80 each, and 70 scales out"
+)
 BOTH = 'group web flaps: "idle" (in) and "busy" (out) both hold from'
 
 
@@ -103,10 +107,7 @@ BOTH = 'group web flaps: "idle" (in) and "busy" (out) both hold from'
         pytest.param(
             {"threshold": 70},
             {"threshold": 40},
-            [
-                'group web flaps: "idle" (in) and "busy" (out): at 40 it goes from 2 to 1 members, '
-                "which then carry 80 each, and 70 scales out"
-            ],
+            [TIPS],
             id="the-rest-tips",
         ),
         pytest.param(

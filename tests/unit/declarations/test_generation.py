@@ -18,7 +18,7 @@ def test_things_know_where_they_are_declared() -> None:
     declared = load(FILES)
     (alarm,) = [alarm for alarm in declared.alarms.values() if alarm.name == "b"]
 
-    assert str(declared.origin("alarm", alarm.alarm_id)) == "rules.yaml:13"
+    assert str(declared.origin("alarm", alarm.alarm_id)) == "rules.yaml:14"
     assert str(declared.origin("group", "web")) == "policies.yaml:3"
     assert str(declared.origin("policy", "out")) == "policies.yaml:13"
 

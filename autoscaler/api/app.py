@@ -1,0 +1,65 @@
+"""The application: every path of the API, made of one :class:`autoscaler.engine.service.Service`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+
+from autoscaler import __version__
+from autoscaler.api import alarms, condition, faults, groups, letters, policies
+from autoscaler.api.callers import REQUEST_ID, RequestIds, SameOrigin
+from autoscaler.api.measures import Decode, MeasuresEndpoint
+
+if TYPE_CHECKING:
+    from autoscaler.api.metrics import Metrics
+    from autoscaler.engine.service import Service
+
+Readiness = Callable[[], Awaitable[list[str]]]
+"""What is missing before the controller does its work; empty when nothing is."""
+
+DESCRIPTION = "Alarms, groups and policies of a running controller. Times are ISO 8601, UTC."
+
+
+def create_app(
+    service: Service,
+    *,
+    decode: Decode,
+    metrics: Metrics,
+    readiness: Readiness,
+    cors_origins: Sequence[str] = (),
+) -> FastAPI:
+    """The API.
+
+    Args:
+        service: what it asks.
+        decode: takes the body of ``POST /v1/measures`` apart.
+        metrics: what ``/metrics`` shows.
+        readiness: what ``/readyz`` shows.
+        cors_origins: origins whose pages may ask; none may change anything but these and the API's own.
+    """
+    app = FastAPI(title="autoscaler", version=__version__, description=DESCRIPTION, redoc_url=None)
+    app.router.routes.append(Route("/v1/measures", MeasuresEndpoint(service, decode), methods=["POST"]))
+    for router in (
+        alarms.router(service),
+        groups.router(service),
+        policies.router(service),
+        letters.router(service),
+        condition.router(service, metrics, readiness),
+    ):
+        app.include_router(router)
+    faults.install(app)
+    app.add_middleware(SameOrigin, allowed=cors_origins)
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[REQUEST_ID],
+        )
+    app.add_middleware(RequestIds)
+    return app

@@ -1,0 +1,109 @@
+"""What may be asked: query parameters and bodies, unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from fastapi import Depends, Query
+from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
+
+from autoscaler.alarms.alarm import AlarmState
+from autoscaler.api.duration import LONGEST, seconds
+from autoscaler.ports import DEAD_LETTERS, DECISIONS, HISTORY_ENTRIES
+
+
+class Asked(BaseModel):
+    """Strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class _Nothing(Asked):
+    """No parameters."""
+
+
+def _no_query(_: Annotated[_Nothing, Query()]) -> None: ...
+
+
+NO_QUERY = Depends(_no_query)
+"""For paths without parameters: an unknown one is refused there, too."""
+
+
+class AlarmFilter(Asked):
+    """Which alarms."""
+
+    name: str | None = None
+    """Exactly this name."""
+
+    state: AlarmState | None = None
+    """In this state."""
+
+
+class HistoryPage(Asked):
+    """How much of a history."""
+
+    limit: Annotated[int, Field(ge=1, le=HISTORY_ENTRIES)] = 100
+
+
+class DecisionPage(Asked):
+    """How many decisions."""
+
+    limit: Annotated[int, Field(ge=1, le=DECISIONS)] = 100
+
+
+class LetterFilter(Asked):
+    """Which dead letters."""
+
+    kind: Literal["measure", "action"] | None = None
+    """Both where it is not given."""
+
+    limit: Annotated[int, Field(ge=1, le=DEAD_LETTERS)] = 100
+
+
+Reason = Annotated[str, Strict(), Field(max_length=1000)]
+
+
+class PauseBody(Asked):
+    """How long and why a group is left alone; until it is resumed where no length is given."""
+
+    seconds: Annotated[float, Strict(), Field(gt=0, le=LONGEST, allow_inf_nan=False)] | None = None
+    """How long."""
+
+    for_: Annotated[str, Strict()] | None = Field(default=None, alias="for")
+    """How long, such as 90s, 30m or 2h."""
+
+    reason: Reason = ""
+    """For people."""
+
+    direction: Literal["in", "out"] | None = None
+    """Leave alone one direction only."""
+
+    @field_validator("for_")
+    @classmethod
+    def _is_duration(cls, text: str | None) -> str | None:
+        if text is not None:
+            seconds(text)
+        return text
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> Self:
+        if self.seconds is not None and self.for_ is not None:
+            raise ValueError("expected either seconds or for")
+        return self
+
+    def length(self) -> float | None:
+        """Seconds; None means until resumed."""
+        return self.seconds if self.for_ is None else seconds(self.for_)
+
+
+class FreezeBody(Asked):
+    """Why everything is held."""
+
+    reason: Reason = ""
+
+
+class ExecuteBody(Asked):
+    """How a policy is executed."""
+
+    force: Annotated[bool, Strict()] = False
+    """Pass cooldown; bounds, pauses and resizes in flight still hold."""

@@ -1,0 +1,97 @@
+"""How the controller is: for probes, for Prometheus, and for people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+from starlette.responses import JSONResponse
+
+from autoscaler import __version__
+from autoscaler.api.asked import NO_QUERY
+from autoscaler.api.metrics import CONTENT_TYPE, Metrics
+from autoscaler.api.wire import ReadyAnswer, ReplicaAnswer, SourceAnswer, StatusAnswer, iso
+from autoscaler.errors import TemporaryError
+
+if TYPE_CHECKING:
+    from typing import Final
+
+    from autoscaler.engine.service import GroupView, Service
+
+PATIENCE: Final = 3.0
+"""Seconds that a probe or a scrape waits for the store; shorter than what probes usually wait."""
+
+
+def router(service: Service, metrics: Metrics, readiness: Callable[[], Awaitable[list[str]]]) -> APIRouter:
+    """The paths."""
+    paths = APIRouter(tags=["condition"])
+
+    @paths.get("/healthz", dependencies=[NO_QUERY])
+    async def healthz() -> dict[str, str]:
+        """That the process turns; nothing else is asked."""
+        return {"status": "ok"}
+
+    @paths.get("/readyz", dependencies=[NO_QUERY], response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}})
+    async def readyz() -> Response:
+        """Whether the controller does its work, and what is missing where it does not."""
+        missing = await _missing(readiness)
+        return JSONResponse({"missing": missing}, 503 if missing else 200)
+
+    @paths.get("/metrics", dependencies=[NO_QUERY])
+    async def prometheus() -> Response:
+        """For Prometheus, in its text format."""
+        return Response(metrics.text(service.runner, await _groups(service)), media_type=CONTENT_TYPE)
+
+    @paths.get("/v1/status", dependencies=[NO_QUERY])
+    async def status() -> StatusAnswer:
+        """This controller, its replicas and its sources."""
+        return _status(service)
+
+    return paths
+
+
+async def _missing(readiness: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await readiness()
+    except TimeoutError:
+        return [f"the store has not answered within {PATIENCE:g} s"]
+    except TemporaryError as error:
+        return [str(error)]
+
+
+async def _groups(service: Service) -> Sequence[GroupView]:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await service.groups()
+    except (TimeoutError, TemporaryError):
+        return ()
+
+
+def _status(service: Service) -> StatusAnswer:
+    runner = service.runner
+    replicas = [
+        ReplicaAnswer(
+            replica=replica.replica,
+            version=replica.version,
+            clock=iso(replica.clock),
+            caught_up=replica.caught_up,
+            behind=replica.behind,
+        )
+        for replica in runner.replicas
+    ]
+    sources = [
+        SourceAnswer(name=source.name, connected=source.connected, waiting=source.waiting) for source in runner.sources
+    ]
+    return StatusAnswer(
+        version=__version__,
+        generation=service.generation,
+        replicas=replicas,
+        lag=runner.lag.newest,
+        pending=runner.lag.pending,
+        skew=runner.skew,
+        store_error=runner.store_error or None,
+        sources=sources,
+    )

@@ -1,0 +1,426 @@
+"""JSON as the API speaks it, and how our values become it. Times are ISO 8601, UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from autoscaler.alarms.alarm import AlarmState, Severity
+from autoscaler.api.redaction import shown, shown_row
+from autoscaler.measures.match import And, Equals, to_search
+
+if TYPE_CHECKING:
+    from autoscaler.alarms.rules import Rule
+    from autoscaler.engine.service import AlarmView, GroupView
+    from autoscaler.ports import DeadLetter, Freeze, HistoryEntry
+    from autoscaler.scaling.decision import Decision
+    from autoscaler.scaling.group import Actor, Pause
+    from autoscaler.scaling.policy import ScalingPolicy
+
+
+def iso(time: float) -> str:
+    """ISO 8601, UTC; microseconds only where there are some."""
+    return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
+
+
+def iso_or_none(time: float | None) -> str | None:
+    """As :func:`iso`; None stays None."""
+    return None if time is None else iso(time)
+
+
+class Answer(BaseModel):
+    """What is sent."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+
+class RejectedAnswer(Answer):
+    """A measure that was not taken."""
+
+    index: int
+    """Of the measure in the body, from 0."""
+
+    reason: str
+    detail: str
+
+
+class TakenAnswer(Answer):
+    """What became of measures."""
+
+    accepted: int
+    rejected: list[RejectedAnswer]
+
+
+class AlarmAnswer(Answer):
+    """An alarm; fields and their meaning are Aodh's."""
+
+    alarm_id: str
+    name: str
+    type: str
+    description: str
+    enabled: bool
+    severity: Severity
+    state: AlarmState
+    state_reason: str
+    state_reason_data: dict[str, Any]
+    state_timestamp: str | None
+    """Of the last change of state; null before the first."""
+
+    ok_actions: list[str]
+    """URLs; user names, passwords and values of queries are hidden."""
+
+    alarm_actions: list[str]
+    insufficient_data_actions: list[str]
+    repeat_actions: bool
+    time_constraints: list[dict[str, Any]]
+    project_id: str
+    rule: dict[str, Any]
+
+
+class HistoryAnswer(Answer):
+    """One line of an alarm's history."""
+
+    event_id: str
+    alarm_id: str
+    type: str
+    detail: dict[str, Any]
+    timestamp: str
+
+
+class PauseAnswer(Answer):
+    """A group that a person has asked to be left alone."""
+
+    since: str
+    until: str | None
+    """Null means until resumed."""
+
+    direction: Literal["in", "out"] | None
+    """Null means both."""
+
+    reason: str
+    by: str
+    actor: dict[str, Any]
+
+
+class FreezeAnswer(Answer):
+    """Everything is held, by a person's word."""
+
+    since: str
+    reason: str
+    by: str
+
+
+class GroupAnswer(Answer):
+    """A group as it stands."""
+
+    name: str
+    project_id: str
+    target: str
+    """Type of its target."""
+
+    min_size: int
+    """The bound in force; a schedule may have set it."""
+
+    max_size: int
+    """The bound in force; a schedule may have set it."""
+
+    declared_min_size: int
+    declared_max_size: int
+    desired_capacity: int | None
+    """Null until the target was seen for the first time."""
+
+    size: int | None
+    """Members last seen; null while the target was never read."""
+
+    ready: int
+    members: list[str]
+    """Ids of the ready members, where the target names them."""
+
+    cooldown: float
+    """Seconds, for policies that name none."""
+
+    cooldown_until: str | None
+    """Null when none runs."""
+
+    cooldown_by: str | None
+    paused: PauseAnswer | None
+    frozen: FreezeAnswer | None
+    resizing: bool
+    """The desired capacity was decided and not seen at the target yet."""
+
+    error: str | None
+    """The target's own words about the last failure."""
+
+    attempts: int
+    retry_at: str | None
+    unreachable: str | None
+    """Why the target could not be read last time."""
+
+    observed_at: str | None
+    resized_at: str | None
+
+
+class DecisionAnswer(Answer):
+    """A decision or a refusal, with what it rests on."""
+
+    id: str
+    time: str
+    policy: str
+    alarm: str
+    group: str
+    decision: Literal["scale", "hold"]
+    before: int | None = Field(alias="from")
+    to: int | None
+    reason: str
+    text: str
+    until: str | None
+    """When a hold is worth another look; null means with the next granule."""
+
+    actor: dict[str, Any] | None
+    inputs: dict[str, Any]
+    generation: str
+    times: int
+    """How many equal holds in a row this stands for."""
+
+    first: str
+    """When the first of them was."""
+
+
+class PolicyAnswer(Answer):
+    """A scaling policy as declared."""
+
+    name: str
+    group: str
+    project_id: str
+    adjustment_type: str
+    scaling_adjustment: float
+    min_adjustment_step: int | None
+    cooldown: float | None
+    """Null means the group's."""
+
+
+class DeadLetterAnswer(Answer):
+    """Something that could not be taken or delivered."""
+
+    kind: Literal["measure", "action"]
+    time: str
+    reason: str
+    detail: str
+    source: str
+    payload: str
+    """As received; of an action its row, with the URL's secrets hidden."""
+
+
+class ReplicaAnswer(Answer):
+    """A controller, as it says of itself."""
+
+    replica: str
+    version: str
+    clock: str
+    caught_up: bool
+    behind: float
+
+
+class SourceAnswer(Answer):
+    """Where measures come from."""
+
+    name: str
+    connected: bool
+    waiting: int
+    """Messages that have arrived and are not taken."""
+
+
+class StatusAnswer(Answer):
+    """How this controller is."""
+
+    version: str
+    generation: str
+    """Content hash of the declarations in force."""
+
+    replicas: list[ReplicaAnswer]
+    lag: float
+    """Age in seconds of the newest measure of the last batch."""
+
+    pending: int
+    """Measures that have arrived and are not written."""
+
+    skew: float
+    """Seconds that this clock is ahead of the store's."""
+
+    store_error: str | None
+    sources: list[SourceAnswer]
+
+
+class ReadyAnswer(Answer):
+    """What is missing; nothing when ready."""
+
+    missing: list[str]
+
+
+def alarm_answer(view: AlarmView) -> AlarmAnswer:
+    """An alarm with its present state."""
+    alarm, record = view.alarm, view.record
+    return AlarmAnswer(
+        alarm_id=alarm.alarm_id,
+        name=alarm.name,
+        type=alarm.type,
+        description=alarm.description,
+        enabled=alarm.enabled,
+        severity=alarm.severity,
+        state=record.state,
+        state_reason=record.reason,
+        state_reason_data=record.reason_data,
+        state_timestamp=iso(record.state_timestamp) if record.state_timestamp else None,
+        ok_actions=[shown(url) for url in alarm.ok_actions],
+        alarm_actions=[shown(url) for url in alarm.alarm_actions],
+        insufficient_data_actions=[shown(url) for url in alarm.insufficient_data_actions],
+        repeat_actions=alarm.repeat_actions,
+        time_constraints=msgspec.to_builtins(alarm.time_constraints),
+        project_id=alarm.project_id,
+        rule=_rule(alarm.rule),
+    )
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    """As it is declared: what is off is left out."""
+    parts = rule.match.parts if isinstance(rule.match, And) else (rule.match,)
+    equalities = {part.attribute: part.value for part in parts if isinstance(part, Equals)}
+    plain = len(equalities) == len(parts)
+    body: dict[str, Any] = {"metric": rule.metric}
+    if rule.single:
+        body["resource_id"] = equalities.get("resource_id")
+    elif plain and parts:
+        body["match"] = equalities
+    elif not plain:
+        body["query"] = to_search(rule.match)
+    always = ("aggregation_method", "granularity", "evaluation_periods", "comparison_operator", "threshold")
+    modes = ("window", "evaluate")
+    if_set = ("reaggregation_method", "group", "lateness", "datapoints_to_alarm", "treat_missing_data")
+    body |= {key: getattr(rule, key) for key in (*always, *modes)}
+    body |= {key: getattr(rule, key) for key in if_set if getattr(rule, key)}
+    ours = {
+        "for": rule.hold_for or None,
+        "keep_firing_for": rule.keep_firing_for or None,
+        "recovery_threshold": rule.recovery_threshold,
+        "min_reporting": rule.min_reporting,
+    }
+    return body | {key: value for key, value in ours.items() if value is not None}
+
+
+def history_answer(entry: HistoryEntry) -> HistoryAnswer:
+    """One line of an alarm's history."""
+    return HistoryAnswer(
+        event_id=entry.event_id,
+        alarm_id=entry.alarm_id,
+        type=entry.type,
+        detail=entry.detail,
+        timestamp=iso(entry.timestamp),
+    )
+
+
+def group_answer(view: GroupView) -> GroupAnswer:
+    """A group as it stands at ``view.state.now``."""
+    group, record, now = view.group, view.state.record, view.state.now
+    cooling = record.cooldown_end is not None and now < record.cooldown_end
+    return GroupAnswer(
+        name=group.name,
+        project_id=group.project_id,
+        target=group.target_type,
+        min_size=view.limits.min_size,
+        max_size=view.limits.max_size,
+        declared_min_size=group.min_size,
+        declared_max_size=group.max_size,
+        desired_capacity=record.desired_capacity,
+        size=record.size,
+        ready=record.ready,
+        members=list(record.members),
+        cooldown=group.cooldown,
+        cooldown_until=iso_or_none(record.cooldown_end) if cooling else None,
+        cooldown_by=record.cooldown_by or None if cooling else None,
+        paused=None if record.paused is None else _pause(record.paused, now),
+        frozen=None if view.state.freeze is None else freeze_answer(view.state.freeze),
+        resizing=record.resizing,
+        error=record.error or None,
+        attempts=record.attempts,
+        retry_at=iso_or_none(record.retry_at),
+        unreachable=record.unreachable or None,
+        observed_at=iso_or_none(record.observed_at),
+        resized_at=iso_or_none(record.resized_at),
+    )
+
+
+def _pause(pause: Pause, now: float) -> PauseAnswer | None:
+    if pause.until is not None and now >= pause.until:
+        return None
+    direction: Literal["in", "out"] | None = None
+    if pause.direction:
+        direction = "in" if pause.direction == "in" else "out"
+    return PauseAnswer(
+        since=iso(pause.since),
+        until=iso_or_none(pause.until),
+        direction=direction,
+        reason=pause.reason,
+        by=pause.actor.name,
+        actor=_actor(pause.actor),
+    )
+
+
+def freeze_answer(freeze: Freeze) -> FreezeAnswer:
+    """The freeze in force."""
+    return FreezeAnswer(since=iso(freeze.since), reason=freeze.reason, by=freeze.by)
+
+
+def decision_answer(decision: Decision) -> DecisionAnswer:
+    """A decision or refusal."""
+    return DecisionAnswer(
+        id=decision.id,
+        time=iso(decision.time),
+        policy=decision.policy,
+        alarm=decision.alarm,
+        group=decision.group,
+        decision="scale" if decision.decision == "scale" else "hold",
+        before=decision.before,
+        to=decision.to,
+        reason=decision.reason,
+        text=decision.text,
+        until=iso_or_none(decision.until),
+        actor=None if decision.actor is None else _actor(decision.actor),
+        inputs=decision.inputs,
+        generation=decision.generation,
+        times=decision.times,
+        first=iso(decision.time if decision.first is None else decision.first),
+    )
+
+
+def _actor(actor: Actor) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(actor)
+    return found
+
+
+def policy_answer(policy: ScalingPolicy) -> PolicyAnswer:
+    """A scaling policy as declared."""
+    return PolicyAnswer(
+        name=policy.name,
+        group=policy.group,
+        project_id=policy.project_id,
+        adjustment_type=policy.adjustment_type,
+        scaling_adjustment=policy.scaling_adjustment,
+        min_adjustment_step=policy.min_adjustment_step,
+        cooldown=policy.cooldown,
+    )
+
+
+def dead_letter_answer(letter: DeadLetter) -> DeadLetterAnswer:
+    """What could not be taken or delivered."""
+    of_action = letter.kind == "action"
+    return DeadLetterAnswer(
+        kind="action" if of_action else "measure",
+        time=iso(letter.time),
+        reason=letter.reason,
+        detail=letter.detail,
+        source=letter.source,
+        payload=shown_row(letter.payload) if of_action else letter.payload,
+    )
