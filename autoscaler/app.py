@@ -25,7 +25,7 @@ from autoscaler.adapters.logs import configure
 from autoscaler.adapters.redis import EmbeddedServer, RedisStore
 from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.sources.amqp import AmqpSource
-from autoscaler.adapters.sources.decode import LIVE
+from autoscaler.adapters.sources.decode import LIVE, decode
 from autoscaler.adapters.sources.link import Tls
 from autoscaler.adapters.sources.mqtt import MqttSource
 from autoscaler.adapters.targets.dry_run import DryRunTarget
@@ -255,11 +255,11 @@ class _Live:
     async def serve(self, listening: socket.socket) -> None:
         """Run until a signal says to end, then drain."""
         service = Service(self._controller, self._runner)
+        limits = replace(LIVE, max_future=self._settings.max_future)
+        trusted = SourceKind.HTTP in self._settings.trusted_sources
         app = create_app(
             service,
-            now=now,
-            limits=replace(LIVE, max_future=self._settings.max_future),
-            trusted=SourceKind.HTTP in self._settings.trusted_sources,
+            decode=lambda body: decode(body, now=now(), trusted=trusted, limits=limits),
             metrics=self._metrics,
             readiness=self._missing,
             cors_origins=self._settings.cors_origins,

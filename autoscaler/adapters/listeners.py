@@ -97,7 +97,7 @@ class LoggingListener(Silence):
             "group": decision.group,
             "policy": decision.policy,
             "alarm": decision.alarm,
-            "by": "" if decision.actor is None else " ".join((decision.actor.kind, decision.actor.name)).strip(),
+            "by": "" if decision.actor is None else f"{decision.actor.kind} {decision.actor.name}".strip(),
             "before": decision.before,
             "to": decision.to,
             "reason": decision.reason,

@@ -99,7 +99,7 @@ def _granule(rule: Rule, method: AggregationMethod, view: WindowView, span: Span
     values = []
     reporting = 0
     for series in view.series.values():
-        value, reports = _of_series(series, name, span)
+        value, reports = _of_series(series, name, span, None if span.slides else rule.granularity)
         reporting += reports
         if value is not None:
             values.append(value)
@@ -110,7 +110,7 @@ def _granule(rule: Rule, method: AggregationMethod, view: WindowView, span: Span
     return Granule(span, across(rule.reaggregation_method, values), reporting)
 
 
-def _of_series(series: Series, name: str, span: Span) -> tuple[float | None, bool]:
+def _of_series(series: Series, name: str, span: Span, granularity: float | None) -> tuple[float | None, bool]:
     """The value of one series in one granule, and whether it reported; remembered as long as the series is unchanged.
 
     Only aligned granules come again.
@@ -119,8 +119,8 @@ def _of_series(series: Series, name: str, span: Span) -> tuple[float | None, boo
     if (known := series.memo.get(key)) is not None:
         return known  # type: ignore[no-any-return]
     method = parsed(name)
-    if (measured := series.memo.get(name)) is None:
-        measured = series.memo[name] = method.measured(series)
+    if (measured := series.memo.get((name, granularity))) is None:
+        measured = series.memo[name, granularity] = method.measured(series, granularity)
     values = measured.values[span.of(measured)]
     where = span.of(series)
     answer = (method.aggregate(values) if len(values) else None, where.stop > where.start)

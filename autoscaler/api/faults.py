@@ -34,7 +34,8 @@ _CODES: Final = {
 
 def fault(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to a request that failed."""
-    return JSONResponse({"error": {"code": _CODES.get(status, "failed"), "message": message}}, status, dict(headers or {}))
+    error = {"code": _CODES.get(status, "failed"), "message": message}
+    return JSONResponse({"error": error}, status, dict(headers or {}))
 
 
 def unavailable(message: str) -> JSONResponse:

@@ -48,7 +48,7 @@ class Metrics:
             "autoscaler_measures_too_old", "Measures behind the horizon of their window.", registry=registry
         )
         self._rejected = Counter(
-            "autoscaler_measures_rejected", "Measures that could not be taken, by reason.", ["reason"], registry=registry
+            "autoscaler_measures_rejected", "Measures not taken, by reason.", ["reason"], registry=registry
         )
         self._evaluations = Counter("autoscaler_evaluations", "Evaluations of alarms.", registry=registry)
         self._transitions = Counter(

@@ -34,7 +34,7 @@ def iso_or_none(time: float | None) -> str | None:
 class Answer(BaseModel):
     """What is sent."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class RejectedAnswer(Answer):
@@ -382,7 +382,7 @@ def decision_answer(decision: Decision) -> DecisionAnswer:
         alarm=decision.alarm,
         group=decision.group,
         decision="scale" if decision.decision == "scale" else "hold",
-        before=decision.before,
+        **{"from": decision.before},
         to=decision.to,
         reason=decision.reason,
         text=decision.text,

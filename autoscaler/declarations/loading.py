@@ -158,7 +158,7 @@ class _Loader:
     def _without_type(self, document: Document, path: Path, kind: Any, raw: dict[str, Any]) -> None:
         if kind is None:
             expected = f"missing; expected one of {', '.join(RULES)}"
-        elif kind in UNSUPPORTED_TYPES:
+        elif isinstance(kind, str) and kind in UNSUPPORTED_TYPES:
             expected = f"{kind} alarms are not supported yet; expected one of {', '.join(RULES)}"
         else:
             expected = one_of(RULES, kind)

@@ -113,7 +113,7 @@ class Runner:
         self.skew = 0.0
         self.replicas: Sequence[Heartbeat] = ()
         self.store_error = ""
-        self._sources = sources
+        self.sources = sources
         self._watches = {source.name: _SourceWatch() for source in sources}
         self._wake = wake
         self._clock = clock
@@ -147,7 +147,7 @@ class Runner:
     async def run(self) -> None:
         """Run until :meth:`stop`."""
         async with asyncio.TaskGroup() as group:
-            feeders = [group.create_task(self._forever(partial(self._feed, source))) for source in self._sources]
+            feeders = [group.create_task(self._forever(partial(self._feed, source))) for source in self.sources]
             helpers = [group.create_task(self._forever(self._beat))]
             pump = group.create_task(self._pump())
             worker = group.create_task(self._forever(self._work))
@@ -313,7 +313,7 @@ class Runner:
         """Whether every source is connected and has had nothing waiting for a second."""
         now = asyncio.get_running_loop().time()
         waiting = self.lag.pending > 0
-        for source in self._sources:
+        for source in self.sources:
             watch = self._watches[source.name]
             if not source.connected or source.waiting or waiting:
                 watch.idle_since = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import pytest
+import redis
 from msgspec.structs import replace
 
 from autoscaler.adapters.memory import MemoryStore
@@ -42,6 +43,7 @@ from autoscaler.ports import (
 )
 from autoscaler.scaling.decision import Decision, Reason
 from autoscaler.scaling.group import Actor, GroupRecord, Limits, Pause
+from tests.servers import RedisServer
 
 T = 1_700_000_000.0
 LEASE = 30.0
@@ -72,11 +74,24 @@ class Bench:
         return [(item.kind, item.key, item.due) for item in claimed.items]
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisServer]:
+    """A cluster of one, which refuses a script that touches two shards."""
+    with RedisServer(None, "--cluster-enabled", "yes") as server:
+        client = redis.Redis(port=server.port)
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+            pass
+        client.close()
+        yield server
+
+
 @pytest.fixture(
     params=[
         pytest.param("memory", id="memory"),
         pytest.param("redis", id="redis", marks=pytest.mark.service),
         pytest.param("valkey", id="valkey", marks=pytest.mark.service),
+        pytest.param("cluster", id="cluster", marks=pytest.mark.service),
     ]
 )
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
@@ -85,7 +100,8 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
         store = MemoryStore(clock)
         yield Bench(store, store, clock)
         return
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else request.getfixturevalue("valkey").url
+    fixture = request.getfixturevalue({"redis": "redis_url"}.get(request.param, request.param))
+    url = fixture if isinstance(fixture, str) else fixture.url
     namespace = uuid.uuid4().hex
     replicas = [RedisStore(url, namespace=namespace, clock=clock) for _ in range(2)]
     yield Bench(replicas[0], replicas[1], clock)

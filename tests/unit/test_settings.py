@@ -1,19 +1,10 @@
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autoscaler import settings
 from autoscaler.errors import SettingsError
 from autoscaler.settings import LogFormat, Settings, SourceKind, load, reference, unknown_variables
-
-
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith(settings.PREFIX):
-            monkeypatch.delenv(name)
 
 
 def test_nothing_needs_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:

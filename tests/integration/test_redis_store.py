@@ -1,0 +1,260 @@
+"""What the store in Redis does beside the protocol: loading, deadlines, faults, expiry."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+import redis
+import structlog
+
+from autoscaler.adapters.redis import RedisStore
+from autoscaler.adapters.redis.calls import redacted
+from autoscaler.alarms.alarm import AlarmRecord
+from autoscaler.errors import TemporaryError
+from autoscaler.measures.match import Equals
+from autoscaler.measures.series import pack
+from autoscaler.measures.window import WindowSpec
+from autoscaler.ports import Acceptance, GroupPut, Heartbeat, OutboxRow, WindowWrite
+from autoscaler.scaling.group import GroupRecord
+from tests.servers import RedisServer, ValkeyServer, free_port
+
+pytestmark = pytest.mark.service
+
+SPEC = WindowSpec("", "cpu", Equals("server_group", "web"), horizon=100.0)
+
+
+@pytest.fixture
+def namespace() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def opened(url: str, namespace: str = "n", **options: float) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url, namespace=namespace, **options)  # type: ignore[arg-type]
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def use_everything(store: RedisStore) -> None:
+    now = await store.now()
+    for key in range(20):
+        spec = WindowSpec("", "cpu", Equals("server_group", str(key)), horizon=100.0)
+        await store.write([WindowWrite(spec, 0, {"a": pack([(now, 1.0)])})])
+        row = OutboxRow(id=f"{key}:1:0", alarm_id=str(key), url="log://", body={}, created=now)
+        record = AlarmRecord(version=1)
+        await store.accept([Acceptance(str(key), spec.window_id, 1, 0, record, [row])], lease=30.0)
+        await store.undelivered(row.lane, row.id, retry_at=now)
+        await store.put_group(GroupPut(str(key), 0, None, GroupRecord(version=1), None, now))
+        await store.schedule(str(key), "d", now)
+    await store.freeze(None)
+    await store.publish("g", b"{}", insist=False)
+    await store.beat(Heartbeat(replica="r", clock=now, caught_up=True))
+    await store.claim(limit=1000, lease=30.0)
+
+
+async def test_functions_that_are_missing_are_loaded(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store:
+        await store.write([WindowWrite(SPEC)])
+        client.function_flush()
+
+        claimed = await store.claim(limit=1, lease=1.0)
+
+    assert list(claimed.items) == []
+
+
+async def test_every_key_names_its_shard(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store:
+        await use_everything(store)
+
+    keys = [key.decode() for key in client.scan_iter(f"{namespace}*", count=1000)]
+    tags = {key[len(namespace) : key.index("}") + 1] for key in keys}
+    assert tags <= {f":{{s{shard:02d}}}" for shard in range(16)} | {":{hub}"}
+    assert len(tags) > 10
+
+
+async def test_namespaces_do_not_see_each_other(redis_url: str, namespace: str) -> None:
+    async with opened(redis_url, namespace) as one, opened(redis_url, namespace + "x") as other:
+        await use_everything(one)
+
+        assert (await other.claim(limit=10, lease=1.0)).next_due is None
+        assert await other.generation() is None
+
+
+async def test_the_number_of_shards_stays_as_it_was_first(redis_url: str, namespace: str) -> None:
+    async with opened(redis_url, namespace, shards=4) as first, opened(redis_url, namespace, shards=32) as second:
+        await use_everything(first)
+        with structlog.testing.capture_logs() as logs:
+            states = [await second.group(str(key)) for key in range(20)]
+
+    assert {state.record.version for state in states} == {1}
+    assert [(log["stored"], log["configured"]) for log in logs] == [(4, 32)]
+
+
+async def test_windows_are_forgotten_some_time_after_their_horizon(
+    redis_url: str, client: redis.Redis, namespace: str
+) -> None:
+    async with opened(redis_url, namespace) as store:
+        await store.write([WindowWrite(SPEC, 0, {"a": pack([(await store.now(), 1.0)])})])
+
+    keys = [
+        *client.scan_iter(f"{namespace}*window:*", count=1000),
+        *client.scan_iter(f"{namespace}*points:*", count=1000),
+    ]
+    lives = [client.pttl(key) / 1000 for key in keys]
+    assert len(lives) == 2
+    assert all(2 * SPEC.horizon + 3000 < life <= 2 * SPEC.horizon + 3600 for life in lives)
+
+
+async def test_a_forgotten_window_begins_with_a_version_it_never_had(
+    redis_url: str, client: redis.Redis, namespace: str
+) -> None:
+    async with opened(redis_url, namespace) as store:
+        (before,) = (await store.write([WindowWrite(SPEC, 0, {"a": pack([(1.0, 1.0)])})] * 50))[-1:]
+        client.delete(*client.scan_iter(f"{namespace}*window:*", count=1000))
+
+        (after,) = await store.write([WindowWrite(SPEC, before.version)])
+
+    assert after.version > before.version
+    assert (after.whole, dict(after.series), after.newest) == (True, {}, None)
+
+
+async def test_the_clock_is_that_of_the_server(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store:
+        before = client.time()
+        (reply,) = await store.write([WindowWrite(SPEC)])
+        now, after = await store.now(), client.time()
+
+    assert before[0] + before[1] / 1e6 <= reply.asof <= now <= after[0] + after[1] / 1e6
+
+
+async def test_a_server_that_does_not_answer_is_a_temporary_error_and_mixes_nothing_up(namespace: str) -> None:
+    with RedisServer() as server:
+        async with opened(server.url, namespace, deadline=0.3) as store:
+            await store.publish("g1", b"one", insist=False)
+            server.freeze()
+            with pytest.raises(TemporaryError, match=r"no answer within 0\.3 s"):
+                await store.generation()
+            with pytest.raises(TemporaryError, match=r"no answer within 0\.3 s|Timeout"):
+                await store.write([WindowWrite(SPEC)])
+            server.thaw()
+
+            assert await store.generation() == ("g1", b"one")
+            assert len(await store.write([WindowWrite(SPEC)])) == 1
+
+
+async def test_a_call_that_was_given_up_disturbs_no_other(redis_url: str, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store:
+        await store.publish("g1", b"one", insist=False)
+        for turn in range(50):
+            async with asyncio.TaskGroup() as tasks:
+                doomed = tasks.create_task(store.write([WindowWrite(SPEC, 0, {"a": pack([(1.0, 1.0)])})]))
+                for _ in range(turn % 5):
+                    await asyncio.sleep(0)
+                doomed.cancel()
+            assert await store.generation() == ("g1", b"one")
+            assert await store.alarms(["a", "b"]) == [None, None]
+
+
+async def test_a_server_that_comes_back_is_used_again(namespace: str) -> None:
+    with ValkeyServer("--appendonly", "yes", "--appendfsync", "always") as server:
+        async with opened(server.url, namespace) as store:
+            await use_everything(store)
+            server.kill()
+            with pytest.raises(TemporaryError):
+                await store.group("1")
+            server.restart()
+
+            assert (await store.group("1")).record.version == 1
+
+
+async def test_nobody_there_is_a_temporary_error_without_the_password() -> None:
+    async with opened(f"redis://ops:secret@127.0.0.1:{free_port()}/0") as store:
+        with pytest.raises(TemporaryError, match=r"redis://ops:\*\*\*@127\.0\.0\.1") as caught:
+            await store.now()
+
+        faults = await store.check()
+
+    assert "secret" not in str(caught.value)
+    assert len(faults) == 1
+    assert "secret" not in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        pytest.param("redis://h:1/0", "redis://h:1/0", id="nothing-to-hide"),
+        pytest.param("rediss://:pa:ss@h:1", "rediss://:***@h:1", id="password-only"),
+        pytest.param("redis://u:p/w@h:1", "redis://u:***@h:1", id="slash-in-password"),
+        pytest.param("redis://u:p@w@h:1", "redis://u:***@h:1", id="at-in-password"),
+        pytest.param("unix:///s?db=1&password=secret", "unix:///s?db=1&password=***", id="in-the-query"),
+    ],
+)
+def test_passwords_are_not_shown(url: str, shown: str) -> None:
+    assert redacted(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "faults"),
+    [
+        pytest.param(["--appendonly", "yes"], {}, [], id="append-only"),
+        pytest.param([], {"save": "60 1"}, [], id="save-points"),
+        pytest.param([], {}, ["keeps nothing on disk"], id="memory-only"),
+        pytest.param(
+            ["--appendonly", "yes"], {"maxmemory-policy": "allkeys-lru"}, [], id="would-evict-but-has-no-limit"
+        ),
+        pytest.param(
+            ["--appendonly", "yes"],
+            {"maxmemory-policy": "allkeys-lru", "maxmemory": "100mb"},
+            ["may throw state away: maxmemory-policy is allkeys-lru"],
+            id="may-evict",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", [pytest.param(RedisServer, id="redis"), pytest.param(ValkeyServer, id="valkey")])
+async def test_a_server_that_would_lose_something_is_found_out(
+    kind: type[RedisServer], options: list[str], settings: dict[str, str], faults: list[str]
+) -> None:
+    with (
+        RedisServer(None, *options) if kind is RedisServer else ValkeyServer(*options) as server,
+        redis.Redis.from_url(server.url) as client,
+    ):
+        for name, value in settings.items():
+            client.config_set(name, value)
+        async with opened(server.url) as store:
+            found = await store.check()
+
+    assert len(found) == len(faults)
+    for one, fault in zip(found, faults, strict=True):
+        assert fault in one
+
+
+async def test_a_replica_is_found_out() -> None:
+    with RedisServer(None, "--appendonly", "yes", "--replicaof", "127.0.0.1", str(free_port())) as server:
+        async with opened(server.url) as store:
+            assert any("is a replica" in fault for fault in await store.check())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"url": "http://h"}, "not a URL of a Redis", id="another-scheme"),
+        pytest.param({"namespace": "a{b}"}, "namespace", id="braces-in-namespace"),
+        pytest.param({"namespace": ""}, "namespace", id="empty-namespace"),
+        pytest.param({"shards": 0}, "shards", id="no-shards"),
+    ],
+)
+def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RedisStore(**{"url": "redis://127.0.0.1", **options})  # type: ignore[arg-type]
