@@ -42,7 +42,7 @@ def create_app(
         cors_origins: origins whose pages may ask; none may change anything but these and the API's own.
     """
     app = FastAPI(title="autoscaler", version=__version__, description=DESCRIPTION, redoc_url=None)
-    app.router.routes.append(Route("/v1/measures", MeasuresEndpoint(service, decode), methods=["POST"]))
+    app.router.routes.append(Route("/v1/measures", MeasuresEndpoint(service, decode).post, methods=["POST"]))
     for router in (
         alarms.router(service),
         groups.router(service),

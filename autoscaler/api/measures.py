@@ -76,7 +76,7 @@ class MeasuresEndpoint:
         self._service = service
         self._decode = decode
 
-    async def __call__(self, request: Request) -> Response:
+    async def post(self, request: Request) -> Response:
         """The answer to one POST."""
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             return fault(415, "expected a body without content-encoding")

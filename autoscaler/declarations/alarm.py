@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, Strict, StringConstraints, Validati
 from autoscaler.alarms.alarm import REPEAT_INTERVAL, Alarm, Severity, declared_id
 from autoscaler.alarms.rules import ComparisonOperator, EvaluateWhen, Rule, TreatMissingData, WindowKind
 from autoscaler.alarms.time_constraints import TimeConstraint
-from autoscaler.declarations.document import Declared, Flag, Name, Number, Text, Whole
+from autoscaler.declarations.fields import Declared, Flag, Name, Number, Text, Whole
 from autoscaler.declarations.policy import timezone
 from autoscaler.declarations.wording import nearest, shown
 from autoscaler.measures.aggregation import Differences, parse, parse_reaggregation

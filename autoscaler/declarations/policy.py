@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, ValidationInfo, field_validator
 
 from autoscaler.declarations import crontab
-from autoscaler.declarations.document import Declared, Flag, Name, Number, Text, Whole
+from autoscaler.declarations.fields import Declared, Flag, Name, Number, Text, Whole
 from autoscaler.declarations.wording import nearest, shown
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, Strict, field_validator
 
-from autoscaler.declarations.document import Declared, Number, Text, Whole, matching
+from autoscaler.declarations.fields import Declared, Number, Text, Whole, matching
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

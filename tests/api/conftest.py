@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import httpx
@@ -71,7 +72,13 @@ class Api:
     runner: Runner
     controller: Controller
     missing: list[str]
-    now: list[float] = field(default_factory=lambda: [NOW])
+    wake: Wake
+    now: list[float]
+
+    def later(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now[0] += seconds
+        self.wake.at(-math.inf)
 
     async def settled(self) -> None:
         """Wait until the group was looked at and nothing is under way."""
@@ -80,7 +87,8 @@ class Api:
                 record = (await self.service.group("web")).state.record
                 if record.size is not None and not record.resizing:
                     return
-                await asyncio.sleep(0.005); self.now[0] += 0.0; print(record)
+                self.later(1.0)
+                await asyncio.sleep(0.001)
 
 
 @pytest.fixture
@@ -137,7 +145,7 @@ async def api(cors_origins: Sequence[str]) -> AsyncIterator[Api]:
         asyncio.TaskGroup() as group,
     ):
         group.create_task(runner.run())
-        found = Api(client, service, store, runner, controller, missing, now)
+        found = Api(client, service, store, runner, controller, missing, wake, now)
         await found.settled()
         yield found
         runner.stop()

@@ -5,7 +5,7 @@ async def test_probe(api):
     async def show(r):
         r=await r
         print(r.request.method, r.request.url, r.status_code, dict(r.headers), r.text[:1500]); print()
-    m={"metric":"cpu","resource_id":"vm-1","timestamp":NOW,"value":90}
+    m={"metric":"cpu","resource_id":"vm-1","timestamp":api.now[0],"value":90}
     await show(c.post("/v1/measures",json=[m,{"metric":1},{**m,"value":float("1")}]))
     await show(c.get("/v1/alarms"))
     await show(c.get("/v1/alarms/shop/slow"))

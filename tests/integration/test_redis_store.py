@@ -13,12 +13,13 @@ import structlog
 
 from autoscaler.adapters.redis import RedisStore
 from autoscaler.adapters.redis.calls import redacted
+from autoscaler.adapters.redis.health import _faults as faults_of
 from autoscaler.alarms.alarm import AlarmRecord
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.match import Equals
 from autoscaler.measures.series import pack
 from autoscaler.measures.window import WindowSpec
-from autoscaler.ports import Acceptance, GroupPut, Heartbeat, OutboxRow, WindowWrite
+from autoscaler.ports import Acceptance, Accepted, GroupPut, Heartbeat, OutboxRow, WindowWrite
 from autoscaler.scaling.group import GroupRecord
 from tests.servers import RedisServer, ValkeyServer, free_port
 
@@ -238,6 +239,34 @@ async def test_a_server_that_would_lose_something_is_found_out(
     assert len(found) == len(faults)
     for one, fault in zip(found, faults, strict=True):
         assert fault in one
+
+
+def test_a_server_without_functions_is_found_out() -> None:
+    (fault,) = faults_of({"redis_version": "6.2.14", "aof_enabled": 1}, None)
+
+    assert fault == "version 6.2.14 knows no FUNCTION; Redis 7 or Valkey 7.2 is needed"
+
+
+async def test_of_replicas_at_the_same_time_one_is_accepted_per_version(redis_url: str, namespace: str) -> None:
+    accepted: list[int] = []
+
+    async def push(store: RedisStore) -> None:
+        while len(accepted) < 200:
+            (record,) = await store.alarms(["alarm"])
+            version = 0 if record is None else record.version
+            acceptance = Acceptance("alarm", "w", 1, version, AlarmRecord(version=version + 1))
+            (answer,) = await store.accept([acceptance], lease=1.0)
+            if isinstance(answer, Accepted):
+                accepted.append(version + 1)
+
+    async with opened(redis_url, namespace) as one, opened(redis_url, namespace) as other:
+        async with asyncio.TaskGroup() as tasks:
+            for store in (one, other, one, other):
+                tasks.create_task(push(store))
+        (record,) = await one.alarms(["alarm"])
+
+    assert record is not None
+    assert sorted(accepted) == list(range(1, record.version + 1))
 
 
 async def test_a_replica_is_found_out() -> None:

@@ -147,5 +147,5 @@ def _is_missing(answer: object) -> bool:
 
 def redacted(url: str) -> str:
     """The URL without what is secret in it."""
-    hidden = re.sub(r"(?<=://)([^/@]*):([^/]*)@", r"\1:***@", url)
+    hidden = re.sub(r"(?<=://)([^:/@]*):.+@", r"\1:***@", url)
     return re.sub(r"(?i)(password=)[^&]*", r"\1***", hidden)
