@@ -72,7 +72,7 @@ class LoggingListener(Silence):
 
     def rejected(self, rejection: Rejection, count: int) -> None:
         """Log at debug level, since one broken sender would fill the log; the metric and the dead letters tell all."""
-        log.debug("measures rejected", reason=rejection, count=count)
+        log.debug("measures rejected", reason=str(rejection), count=count)
 
     def transitioned(self, alarm: Alarm, transition: Transition) -> None:
         """Log the new state."""
@@ -80,8 +80,8 @@ class LoggingListener(Silence):
             "alarm transitioned",
             alarm=alarm.name,
             alarm_id=alarm.alarm_id,
-            previous=transition.previous,
-            current=transition.current,
+            previous=str(transition.previous),
+            current=str(transition.current),
             reason=transition.reason,
         )
 
@@ -100,7 +100,7 @@ class LoggingListener(Silence):
             "by": "" if decision.actor is None else f"{decision.actor.kind} {decision.actor.name}".strip(),
             "before": decision.before,
             "to": decision.to,
-            "reason": decision.reason,
+            "reason": str(decision.reason),
             "text": decision.text,
         }
         known = {key: value for key, value in facts.items() if value not in {"", None}}

@@ -118,6 +118,7 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
         repeat_at: Unix seconds of the next repetition; None means none.
         breaching_since: Unix seconds since which the verdict asks for ``alarm`` (``for``).
         clear_since: Unix seconds since which it does not (``keep_firing_for``).
+        held_since: Unix seconds since which missing data is not believed because a source is behind.
         evidence: of the newest definite verdict; None before the first.
     """
 
@@ -134,4 +135,5 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
     repeat_at: float | None = None
     breaching_since: float | None = None
     clear_since: float | None = None
+    held_since: float | None = None
     evidence: Evidence | None = None

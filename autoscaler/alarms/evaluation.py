@@ -189,7 +189,15 @@ def _each_boundary(look: _Look) -> Sequence[Span]:
         if look.held:
             break
         look.change(point=boundary)
-    return aligned_window(rule, newest)
+    spans = aligned_window(rule, newest)
+    if not look.held and _is_waited_for(look) and within(look.alarm.time_constraints, look.now):
+        # no boundary, so no new state; but what waits for this time within a granule is not put off to its end
+        _remain(look, assess(rule, aggregates(rule, look.view, spans), look.record.state), look.now, spans[-1].ends)
+    return spans
+
+
+def _is_waited_for(look: _Look) -> bool:
+    return any(due is not None and due <= look.now for due in (look.record.consider_at, look.record.repeat_at))
 
 
 def _boundaries(look: _Look, newest: int) -> Sequence[int]:
@@ -281,15 +289,20 @@ def _remain(look: _Look, assessment: Assessment, time: float, ends: float) -> No
             look.happenings.append(Consideration(look.record.version, time, record.state))
     if record.repeat_at is not None and look.now >= record.repeat_at:
         why = explained(alarm.rule, record.state, record.state, assessment)
-        following = max(record.repeat_at + alarm.repeat_interval, look.now)
+        following = record.repeat_at + alarm.repeat_interval
+        if following <= look.now:
+            following = look.now + alarm.repeat_interval  # repetitions that were slept through are not made up for
         look.change(repeats=record.repeats + 1, repeat_at=following)
         repetition = Repetition(look.record.version, time, record.state, look.record.repeats, why.reason, why.data)
         look.happenings.append(repetition)
 
 
 def _next_due(look: _Look, spans: Sequence[Span]) -> float | None:
-    """The earliest time at which another look may come to something else."""
-    return min((due for due in _dues(look, spans) if due is not None), default=None)
+    """The earliest time at which another look may come to something else.
+
+    What was due before and is still there waits for something else: looking again at once would find it again.
+    """
+    return min((due for due in _dues(look, spans) if due is not None and due > look.now), default=None)
 
 
 def _dues(look: _Look, spans: Sequence[Span]) -> Iterable[float | None]:

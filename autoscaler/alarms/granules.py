@@ -7,6 +7,7 @@ missing (``needed_overlap=0``, as Aodh asks; gnocchi/rest/aggregates/processor.p
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -157,9 +158,35 @@ def slides(rule: Rule, view: WindowView) -> bool:
 
 
 def sliding_end(rule: Rule, view: WindowView, now: float) -> float:
-    """Where a sliding window ends at ``now``: at the newest measure, or trailing the clock when none comes."""
-    trailing = now - rule.granularity - rule.lateness
-    return trailing if view.newest is None else max(min(view.newest, now), trailing)
+    """Where a sliding window ends at ``now``: at the newest measure, or trailing the clock when none comes.
+
+    It trails by whole granules, so that where it ends does not depend on who looked when.
+    """
+    if view.newest is None:
+        return now - rule.granularity - rule.lateness
+    newest = min(view.newest, now)
+    return newest + max(0, _silent_granules(rule, newest, now) - 1) * rule.granularity
+
+
+def slides_on(rule: Rule, view: WindowView, now: float) -> float:
+    """When a sliding window that no measure moves ends elsewhere next; later than ``now``."""
+    newest = now if view.newest is None else min(view.newest, now)
+    return newest + rule.lateness + (max(1, _silent_granules(rule, newest, now)) + 1) * rule.granularity
+
+
+def _silent_granules(rule: Rule, newest: float, now: float) -> int:
+    return granule_at(now - newest - rule.lateness, rule.granularity)
+
+
+def comes_into_reach(rule: Rule, view: WindowView, now: float) -> float | None:
+    """When the first measure that a clock ahead of ours has stamped may count; None where there is none."""
+    if view.newest is None or view.newest <= now or rule.evaluate is EvaluateWhen.BOUNDARY:
+        return None
+    if not slides(rule, view):
+        following = (granule_at(now, rule.granularity) + 1) * rule.granularity
+        return following if following <= view.newest else None
+    ahead = [series.times[bisect_right(series.times, now)] for series in view.series.values() if series.times[-1] > now]
+    return min(ahead, default=None)
 
 
 def newest_counting(rule: Rule, view: WindowView, now: float) -> int:
@@ -167,11 +194,11 @@ def newest_counting(rule: Rule, view: WindowView, now: float) -> int:
     over = granule_at(now - rule.lateness, rule.granularity) - 1
     if rule.evaluate is EvaluateWhen.BOUNDARY or view.newest is None:
         return over
+    # one whose clock is ahead does not close a granule that others are still reporting in
     present = granule_at(min(view.newest, now), rule.granularity)
     if rule.evaluate is EvaluateWhen.MEASURE:
         return max(over, present)
-    newest = granule_at(view.newest, rule.granularity)
-    unfinished = range(newest, over, -1)
+    unfinished = range(present, over, -1)
     settled = [index for index in unfinished if _settled(rule, view, index)]
     return settled[0] if settled else over
 

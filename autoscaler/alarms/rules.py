@@ -117,10 +117,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def horizon(self) -> float:
-        """Seconds of points that an evaluation may look at.
+        """Seconds of points that an evaluation may look at: two windows and two granules, and the lateness.
 
         One granule more than the window, since a difference needs the point before it and an aggregate's rate the
-        granule before it; one more for the part of the newest granule that is still open; and as many again as
-        points may come late.
+        granule before it; one more for the part of the newest granule that is still open. The second window is for
+        late measures: a granule that has just left the window can still be judged with those before it.
         """
-        return self.granularity * (self.granules + 2) + self.lateness
+        return self.granularity * (2 * self.granules + 2) + self.lateness

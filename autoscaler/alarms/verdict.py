@@ -78,7 +78,7 @@ def _as_aodh(rule: Rule, granules: Sequence[Granule], state: AlarmState) -> Asse
     present = [granule for granule in granules if granule.value is not None]
     counting = present[-rule.evaluation_periods :]
     values = [granule.value for granule in counting if granule.value is not None]
-    evidence = _evidence(counting, granules, resting_on_missing=False)
+    evidence = _evidence(counting, granules, resting_on_missing=len(values) < rule.evaluation_periods)
     if not values:
         return Assessment(TooFew(f"No datapoint for granularity {_plain(rule.granularity)}"), 0, (), None, missing=True)
     if len(values) < rule.evaluation_periods:
@@ -100,12 +100,16 @@ def _with_missing_treated(rule: Rule, granules: Sequence[Granule], state: AlarmS
     )
     present = [granule for granule in granules if granule.value is not None]
     counting = present[-rule.evaluation_periods :]
-    decisive = counting if len(counting) == rule.evaluation_periods else granules[-rule.evaluation_periods :]
+    complete = len(counting) == rule.evaluation_periods
+    decisive = counting if complete else granules[-rule.evaluation_periods :]
+    # where a treatment lets silence speak it is as new as the clock, elsewhere only what was measured is
+    speaks = rule.treat_missing_data in {TreatMissingData.BREACHING, TreatMissingData.OK}
+    newest = decisive if complete or speaks else present
     return Assessment(
         _verdict(judgement, rule),
-        sum(1 for slot in slots[-rule.evaluation_periods :] if slot),
+        sum(1 for slot in [slot for slot in slots if slot is not None][-rule.evaluation_periods :] if slot),
         [granule.value for granule in counting if granule.value is not None],
-        _evidence(decisive, granules, resting_on_missing=judgement.rests_on_missing),
+        _evidence(decisive, granules, newest=newest, resting_on_missing=judgement.rests_on_missing),
         judgement.rests_on_missing,
     )
 
@@ -128,13 +132,18 @@ def _is_outside(rule: Rule, value: float, state: AlarmState) -> bool:
 
 
 def _evidence(
-    counting: Sequence[Granule], looked_at: Sequence[Granule], *, resting_on_missing: bool
+    counting: Sequence[Granule],
+    looked_at: Sequence[Granule],
+    *,
+    resting_on_missing: bool,
+    newest: Sequence[Granule] | None = None,  # None means those that count
 ) -> Evidence | None:
-    if not counting:
+    dated = counting if newest is None else newest
+    if not dated:
         return None
     return Evidence(
-        begins=counting[-1].span.begins,
-        ends=counting[-1].span.ends,
+        begins=dated[-1].span.begins,
+        ends=dated[-1].span.ends,
         reporting=tuple(granule.reporting for granule in counting),
         fullest=max(granule.reporting for granule in looked_at),
         resting_on_missing=resting_on_missing,

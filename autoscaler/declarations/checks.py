@@ -38,13 +38,17 @@ class Contents:
     names: dict[str, set[str]] = field(default_factory=lambda: {"groups": set(), "policies": set()})
 
 
-def cross_checked(contents: Contents) -> Iterator[Problem]:
-    """Everything that is wrong between things that are right in themselves."""
+def cross_checked(contents: Contents, *, rules_only: bool = False) -> Iterator[Problem]:
+    """Everything that is wrong between things that are right in themselves.
+
+    Args:
+        rules_only: alarms may name policies and groups that are not among the contents.
+    """
     yield from _twice(contents.alarms, lambda alarm: f"{alarm.project_id}/{alarm.name}", "in its project")
     yield from _twice(contents.groups, lambda group: group.name, "among groups")
     yield from _twice(contents.policies, lambda policy: policy.name, "among policies")
     yield from _twice(contents.schedules, lambda schedule: schedule.name, "among schedules")
-    yield from _Relations(contents).problems()
+    yield from _Relations(contents, rules_only=rules_only).problems()
 
 
 def can_scale_in(policy: ScalingPolicy, group: Group) -> bool:
@@ -80,8 +84,9 @@ def _known(item: Item[ValueT], name: str, names: set[str], what: str, *inner: st
 class _Relations:
     """Who names whom, and whether that may be."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, contents: Contents, *, rules_only: bool) -> None:
         self._contents = contents
+        self._rules_only = rules_only
         self._groups = {item.value.name: item.value for item in contents.groups}
         self._policies = {item.value.name: item.value for item in contents.policies}
 
@@ -104,7 +109,8 @@ class _Relations:
         name = item.value.rule.group
         if name is None:
             return
-        yield from self._known_group(item, name, item.rule_key, "group")
+        if not self._rules_only:
+            yield from self._known_group(item, name, item.rule_key, "group")
         group = self._groups.get(name)
         if group is not None and not _may_move(item.value, group.project_id):
             yield item.problem(_foreign(item.value, "group", name, group.project_id), item.rule_key, "group")
@@ -114,7 +120,8 @@ class _Relations:
             for index, url in enumerate(item.raw.get(key) or ()):
                 name = policy_name(url)
                 if name:
-                    yield from _known(item, name, self._contents.names["policies"], "policy", key, index)
+                    if not self._rules_only:
+                        yield from _known(item, name, self._contents.names["policies"], "policy", key, index)
                     yield from self._allowed(item, name, key, index)
 
     def _allowed(self, item: Item[Alarm], name: str, key: str, index: int) -> Iterator[Problem]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints, model_validator
 
 from autoscaler.declarations.wording import shown
+
+if TYPE_CHECKING:
+    from typing import Final
+
+YEAR: Final = 31_536_000
+"""Seconds; the longest that anything may be said to last."""
 
 
 def matching(pattern: str, words: str) -> AfterValidator:
@@ -23,6 +29,7 @@ def matching(pattern: str, words: str) -> AfterValidator:
 
 
 Text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1024)]
+Short = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255)]
 Name = Annotated[str, Strict(), matching(r"[A-Za-z0-9_.-]{1,255}", "1 to 255 letters, digits and _.-")]
 """Of a group, policy or schedule; it becomes part of URLs."""
 

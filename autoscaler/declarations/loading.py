@@ -10,21 +10,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from autoscaler.declarations.alarm import (
-    ACTION_KEYS,
-    READ_ONLY,
-    RULES,
-    UNSUPPORTED_TYPES,
-    AlarmDocument,
-    GnocchiAggregationRule,
-    RuleDocument,
-    action_fault,
-)
+from autoscaler.declarations.alarm import ACTION_KEYS, READ_ONLY, AlarmDocument, action_fault, policy_name
 from autoscaler.declarations.checks import Contents, cross_checked
 from autoscaler.declarations.documents import Document, Path, read
 from autoscaler.declarations.generation import Declarations, digest
 from autoscaler.declarations.items import Item
 from autoscaler.declarations.policy import GroupDocument, PolicyDocument, ScheduleDocument
+from autoscaler.declarations.rule import RULES, UNSUPPORTED_TYPES, GnocchiAggregationRule, RuleDocument
 from autoscaler.declarations.targets import TARGETS
 from autoscaler.declarations.wording import explained, one_of, shown, unknown_key
 from autoscaler.errors import DeclarationError, Problem
@@ -37,11 +29,13 @@ if TYPE_CHECKING:
 SECTIONS: Final = ("alarms", "groups", "policies", "schedules")
 
 
-def load(texts: Mapping[str, str]) -> Declarations:
+def load(texts: Mapping[str, str], *, rules_only: bool = False) -> Declarations:
     """Everything that YAML texts declare.
 
     Args:
         texts: by file name, as problems shall name it. Any file may hold any of the four sections.
+        rules_only: alarms may name policies and groups that are not among the texts. Such actions are left out, such
+            a rule looks at every series that matches, and ``ignored`` says so.
 
     Raises:
         DeclarationError: with every problem of every file; nothing was loaded.
@@ -53,9 +47,11 @@ def load(texts: Mapping[str, str]) -> Declarations:
         if document is not None:
             loader.read(document)
     loader.own_policies()
-    problems = loader.problems + list(cross_checked(loader.contents))
+    problems = loader.problems + list(cross_checked(loader.contents, rules_only=rules_only))
     if problems:
         raise DeclarationError(tuple(sorted(set(problems), key=lambda p: (p.file, p.line, p.column, p.key))))
+    if rules_only:
+        loader.leave_out_unknown()
     return _declarations(loader, texts)
 
 
@@ -121,6 +117,25 @@ class _Loader:
             replace(item, value=msgspec.structs.replace(item.value, project_id=owners.get(item.value.group, "")))
             for item in self.contents.policies
         ]
+
+    def leave_out_unknown(self) -> None:
+        """Take out of alarms what names a policy or group that nobody declares."""
+        names = self.contents.names
+        for number, item in enumerate(self.contents.alarms):
+            changes: dict[str, Any] = {}
+            for key in ACTION_KEYS:
+                for index, url in enumerate(item.raw.get(key) or ()):
+                    name = policy_name(url)
+                    if name and name not in names["policies"]:
+                        self.ignored.append(item.problem(f'left out: policy "{name}" is not declared', key, index))
+                        kept = changes.get(key, getattr(item.value, key))
+                        changes[key] = tuple(action for action in kept if action != url)
+            group = item.value.rule.group
+            if group is not None and group not in names["groups"]:
+                expected = f'left out: group "{group}" is not declared, every series counts'
+                self.ignored.append(item.problem(expected, item.rule_key, "group"))
+                changes["rule"] = msgspec.structs.replace(item.value.rule, group=None)
+            self.contents.alarms[number] = replace(item, value=msgspec.structs.replace(item.value, **changes))
 
     def _thing(self, document: Document, path: Path, raw: Any) -> None:
         if not isinstance(raw, dict):

@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, ValidationInfo, field_validator
 
 from autoscaler.declarations import crontab
-from autoscaler.declarations.fields import Declared, Flag, Name, Number, Text, Whole
+from autoscaler.declarations.fields import YEAR, Declared, Flag, Name, Number, Text, Whole
 from autoscaler.declarations.wording import nearest, shown
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
 
 Size = Annotated[Whole, Field(ge=0, le=1_000_000)]
-Cooldown = Annotated[Number, Field(ge=0, le=31_536_000)]
+Cooldown = Annotated[Number, Field(ge=0, le=YEAR)]
 
 
 class GroupDocument(Declared):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import structlog
@@ -15,11 +16,11 @@ from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.evaluation import Sources
 from autoscaler.engine.act import MAX_ATTEMPTS
 from autoscaler.engine.act import Actor as LaneActor
-from autoscaler.engine.evaluate import Evaluated, Evaluator
+from autoscaler.engine.evaluate import LANE_LEASE, Evaluated, Evaluator
 from autoscaler.engine.ingest import Ingest, Written
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router
-from autoscaler.engine.scale import Plan, Scaler
+from autoscaler.engine.scale import GROUP_LEASE, Plan, Scaler
 from autoscaler.errors import Rejection
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import (
@@ -41,6 +42,8 @@ log = structlog.get_logger()
 
 WORK_LEASE = 5.0
 """Seconds for which claimed work is this replica's; another takes it up after that."""
+LONG_LEASE = {"lane": LANE_LEASE, "group": GROUP_LEASE}
+"""Of work that waits for somebody else's answer: longer than that may take."""
 WORK_LIMIT = 500
 
 
@@ -170,6 +173,8 @@ class Controller:
         Raises:
             TemporaryError: the store could not be reached; the lease brings the item up again.
         """
+        if item.kind in LONG_LEASE:
+            item = await self._kept(item, LONG_LEASE[item.kind])
         match item.kind:
             case "lane":
                 await self._actor.drain(item.key)
@@ -180,6 +185,12 @@ class Controller:
             case kind:
                 log.error("unknown work", kind=kind, key=item.key)
                 await self.store.finish(item, None)
+
+    async def _kept(self, item: WorkItem, lease: float) -> WorkItem:
+        """The item, leased for ``lease`` seconds, unless it was marked or claimed by another meanwhile."""
+        until = item.leased_until - WORK_LEASE + lease
+        await self.store.finish(item, until)
+        return replace(item, leased_until=until)
 
     async def drain(self, lane: str) -> None:
         """Carry out a lane that this replica has leased."""

@@ -180,7 +180,8 @@ class Evaluator:
 
     def _verdict(self, item: _Open, members: Mapping[str, GroupRecord], sources: Sources) -> Acceptance:
         alarm = item.alarm
-        before = self._records.get(alarm.alarm_id) or AlarmRecord()
+        stored = self._records.get(alarm.alarm_id)
+        before = AlarmRecord(version=_first_version(item.view.asof)) if stored is None else stored
         view = item.view if alarm.rule.group is None else _of_members(item.view, members[alarm.rule.group])
         if view is None:
             item.outcome = Outcome(before, next_due=item.view.asof + MEMBERS_RECHECK, held=True)
@@ -194,10 +195,10 @@ class Evaluator:
             alarm_id=alarm.alarm_id,
             window_id=item.window_id,
             window_version=item.view.version,
-            expected=before.version,
+            expected=0 if stored is None else stored.version,
             record=item.outcome.record if changed else None,
             rows=rows(alarm, item.outcome, item.view.asof) if changed else (),
-            history=history(alarm, before, item.outcome, item.view.asof) if changed else (),
+            history=history(alarm, stored, item.outcome, item.view.asof) if changed else (),
         )
 
     def _accepted(self, item: _Open, acceptance: Acceptance) -> None:
@@ -222,6 +223,11 @@ class Evaluator:
         if marks:
             await self._store.done(marks)
         done.dues += [mark.next_due for mark in marks if mark.next_due is not None]
+
+
+def _first_version(now: float) -> int:
+    """Of the clock, so that no id of an action is ever used again after the alarm was forgotten and declared anew."""
+    return max(0, int(now * 1e6))
 
 
 def _of_members(view: WindowView, group: GroupRecord) -> WindowView | None:
@@ -279,11 +285,12 @@ def _body(alarm: Alarm, previous: str, current: str, reason: str, reason_data: d
     }
 
 
-def history(alarm: Alarm, before: AlarmRecord, outcome: Outcome, now: float) -> list[HistoryEntry]:
+def history(alarm: Alarm, before: AlarmRecord | None, outcome: Outcome, now: float) -> list[HistoryEntry]:
     """What an alarm's history keeps of an evaluation, oldest first; kinds and details are Aodh's."""
     entries: list[tuple[str, dict[str, Any], float, int]] = []
-    if before.version == 0:
-        entries.append(("creation", {"name": alarm.name, "type": alarm.type, "state": before.state}, now, 0))
+    if before is None:
+        created = {"name": alarm.name, "type": alarm.type, "state": AlarmRecord().state}
+        entries.append(("creation", created, now, outcome.record.version))
     elif before.definition != outcome.record.definition:
         entries.append(("rule change", {"definition": outcome.record.definition}, now, outcome.record.version))
     entries += [

@@ -124,7 +124,10 @@ class Runner:
         self._pending: list[_Submission] = []
         self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._in_hand: set[tuple[str, str]] = set()
+        # what is being done, with what came up again meanwhile
+        self._in_hand: dict[tuple[str, str], WorkItem | None] = {}
+        # until the sources have been heard of, what is missing is not believed
+        controller.sources = Sources(caught_up=not sources, max_hold=max_hold)
 
     def stop(self) -> None:
         """Take nothing new; :meth:`run` ends once what is in hand is done."""
@@ -272,8 +275,12 @@ class Runner:
                 if windows:
                     group.create_task(self._look(windows))
                 for item in claimed.items:
-                    if item.kind != "window" and (item.kind, item.key) not in self._in_hand:
-                        self._in_hand.add((item.kind, item.key))
+                    if item.kind == "window":
+                        continue
+                    if (item.kind, item.key) in self._in_hand:
+                        self._in_hand[item.kind, item.key] = item
+                    else:
+                        self._in_hand[item.kind, item.key] = None
                         group.create_task(self._do(item))
                 self.store_error = ""
                 await self._wake.sleep(claimed.now, claimed.next_due)
@@ -282,12 +289,22 @@ class Runner:
         await self.submit((), windows)
 
     async def _do(self, item: WorkItem) -> None:
+        """Do it, and again at once if it came up meanwhile: a decision made during a look at the target does not wait."""
+        key = (item.kind, item.key)
+        again: WorkItem | None = item
+        try:
+            while again is not None:
+                self._in_hand[key] = None
+                await self._done(again)
+                again = self._in_hand[key]
+        finally:
+            del self._in_hand[key]
+
+    async def _done(self, item: WorkItem) -> None:
         try:
             await self.controller.do(item)
         except TemporaryError as error:
             log.warning("work put off", kind=item.kind, key=item.key, error=str(error))
-        finally:
-            self._in_hand.discard((item.kind, item.key))
 
     # --- heartbeat ---------------------------------------------------------------------------------------------------
 

@@ -232,16 +232,22 @@ class Scaler:
             return
         while True:
             (record,) = await self._store.alarms([alarm.alarm_id])
-            if record is None or (record.consider_at is not None and record.consider_at <= until):
+            if record is None:
                 return
-            later = replace(record, version=record.version + 1, consider_at=until)
-            # not a look at a window: nothing of what was accepted of it changes
-            acceptance = Acceptance(alarm.alarm_id, "", 0, record.version, later)
-            (answer,) = await self._store.accept([acceptance], lease=GROUP_LEASE)
-            if not isinstance(answer, Retry):
+            # whoever noted an earlier time may have died before it was marked
+            earlier = record.consider_at is not None and record.consider_at <= until
+            if earlier or await self._noted(alarm, record, until):
                 await self._store.mark([WorkItem("window", window_id, until)])
                 self._woken(until)
                 return
+
+    async def _noted(self, alarm: Alarm, record: AlarmRecord, until: float) -> bool:
+        """Whether the alarm's record now says when to look again; False where it has changed meanwhile."""
+        later = replace(record, version=record.version + 1, consider_at=until)
+        # not a look at a window: nothing of what was accepted of it changes
+        acceptance = Acceptance(alarm.alarm_id, "", 0, record.version, later)
+        (answer,) = await self._store.accept([acceptance], lease=GROUP_LEASE)
+        return not isinstance(answer, Retry)
 
     # --- people ------------------------------------------------------------------------------------------------------
 
@@ -389,7 +395,11 @@ class Scaler:
             if isinstance(answer, Changed):
                 state = answer.state
                 continue
-            if isinstance(answer, Put) and decision is not None:
+            if isinstance(answer, AlreadyDecided):
+                # another replica saw the same and was quicker: what it stored is what counts
+                state = await self._store.group(group.name)
+                continue
+            if decision is not None:
                 self._listener.decided(answer.decision or decision)
             return GroupState(record, state.freeze, state.now)
 

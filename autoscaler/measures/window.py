@@ -66,15 +66,17 @@ class WindowView:
         asof: Unix seconds; the store's clock at that version, never running backwards.
         newest: event time of the newest point ever written, None while there is none.
         series: by resource id; only series that have points.
+        late: event time of the oldest point that was written since the last evaluation; None where none was.
     """
 
     version: int
     asof: float
     newest: float | None
     series: dict[str, Series] = field(default_factory=dict)
+    late: float | None = None
 
     def only(self, resource_ids: Iterable[str]) -> WindowView:
         """The part of the window that a group's members reported."""
         wanted = set(resource_ids)
         kept = {name: series for name, series in self.series.items() if name in wanted}
-        return WindowView(self.version, self.asof, self.newest, kept)
+        return WindowView(self.version, self.asof, self.newest, kept, self.late)

@@ -43,7 +43,7 @@ from autoscaler.ports import (
 )
 from autoscaler.scaling.decision import Decision, Reason
 from autoscaler.scaling.group import Actor, GroupRecord, Limits, Pause
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 
 T = 1_700_000_000.0
 LEASE = 30.0
@@ -77,7 +77,7 @@ class Bench:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RedisServer]:
     """A cluster of one, which refuses a script that touches two shards."""
-    with RedisServer(None, "--cluster-enabled", "yes") as server:
+    with RedisServer(None, "--cluster-enabled", "yes", "--cluster-port", str(free_port())) as server:
         client = redis.Redis(port=server.port)
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):

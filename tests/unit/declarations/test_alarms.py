@@ -293,7 +293,9 @@ def test_what_aodh_answers_with_is_ignored_and_said_so() -> None:
     ["https://x", "http://127.0.0.1:80/a?b=c#d", "HTTP://x", "log://", "log:", "http://user:secret@host/"],
 )
 def test_actions_of_known_schemes_are_taken(url: str) -> None:
-    assert only(declared(alarms=[threshold(alarm_actions=[url])])).alarm_actions
+    (action,) = only(declared(alarms=[threshold(alarm_actions=[url])])).alarm_actions
+
+    assert action == {"HTTP://x": "http://x", "log:": "log://"}.get(url, url)
 
 
 @pytest.mark.parametrize(
@@ -306,6 +308,11 @@ def test_actions_of_known_schemes_are_taken(url: str) -> None:
         ),
         pytest.param(
             "zaqar://?topic=t", "zaqar actions are not supported yet; expected http, https, log or policy", id="zaqar"
+        ),
+        pytest.param(
+            "http://a b",
+            "expected a URL without blanks and control characters, got 'http://a b'",
+            id="blank",
         ),
         pytest.param("http:///path", "expected a URL such as http://host/path", id="no-host"),
         pytest.param("http://x:99999/", "expected a URL: Port out of range 0-65535", id="port"),
