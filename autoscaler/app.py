@@ -43,6 +43,8 @@ from autoscaler.settings import Settings, SourceKind, unknown_variables
 
 log = structlog.get_logger()
 
+GRACE = 5
+"""Seconds that requests which are being answered may take when the controller ends."""
 START_PATIENCE = 60.0
 """Seconds that a controller waits for its Redis when it starts."""
 
@@ -81,15 +83,16 @@ async def run_controller(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         listening = _bound(settings)
         stack.callback(listening.close)
-        url = settings.redis_url
+        embedded, url = None, settings.redis_url
         if url is None:
-            url = (await stack.enter_async_context(EmbeddedServer(settings.state_dir / "valkey"))).url
+            embedded = await stack.enter_async_context(EmbeddedServer(settings.state_dir / "valkey"))
+            url = embedded.url
         store = RedisStore(url, namespace=settings.namespace, shards=settings.shards)
         stack.push_async_callback(store.close)
         await _reached(store)
         live = await _Live.build(settings, store, stack)
         await live.start()
-        await live.serve(listening)
+        await live.serve(listening, embedded)
 
 
 def _bound(settings: Settings) -> socket.socket:
@@ -252,7 +255,7 @@ class _Live:
 
     # --- running -----------------------------------------------------------------------------------------------------
 
-    async def serve(self, listening: socket.socket) -> None:
+    async def serve(self, listening: socket.socket, embedded: EmbeddedServer | None) -> None:
         """Run until a signal says to end, then drain."""
         service = Service(self._controller, self._runner)
         limits = replace(LIVE, max_future=self._settings.max_future)
@@ -264,14 +267,15 @@ class _Live:
             readiness=self._missing,
             cors_origins=self._settings.cors_origins,
         )
-        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         async with asyncio.TaskGroup() as group:
-            group.create_task(server.serve(sockets=[listening]))
+            serving = group.create_task(server.serve(sockets=[listening]))
             running = group.create_task(self._runner.run())
+            keeper = None if embedded is None else group.create_task(embedded.keep())
             helpers = [group.create_task(self._reloads())]
             if self._paths():
                 helpers.append(group.create_task(self._watch()))
@@ -282,9 +286,13 @@ class _Live:
             server.should_exit = True
             for task in helpers:
                 task.cancel()
+            # whoever is being answered may still have measures to be written
+            await serving
             self._runner.stop()
             await running
             await self._let_go()
+            if keeper is not None:
+                keeper.cancel()
 
     async def _let_go(self) -> None:
         try:

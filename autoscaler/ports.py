@@ -6,7 +6,7 @@ a crash between two of them loses nothing; whoever repeats them does no harm.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -522,7 +522,7 @@ class Source(Protocol):
 
     name: str
 
-    def deliveries(self) -> AsyncIterator[Delivery]:
+    def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Batches, each what has arrived while the one before was worked on; connects again by itself, for ever.
 
         At most one delivery is unacknowledged at a time.

@@ -5,6 +5,7 @@ Nothing here awaits or reads a clock, so a live run, a replay and a simulation a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,15 @@ import msgspec
 
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
 from autoscaler.alarms.granules import (
+    MICROSECOND,
     aggregates,
     aligned,
     aligned_window,
+    comes_into_reach,
     granule_at,
     newest_counting,
     slides,
+    slides_on,
     sliding_end,
     sliding_window,
 )
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
     from autoscaler.alarms.alarm import Alarm
     from autoscaler.alarms.granules import Span
+    from autoscaler.alarms.rules import Rule
     from autoscaler.measures.window import WindowView
 
 MAX_HOLD = 600.0
@@ -85,7 +90,25 @@ class Consideration:
     state: AlarmState
 
 
-Happening = Transition | Repetition | Consideration
+@dataclass(frozen=True, slots=True)
+class LateNote:
+    """A measure came when the window had left its time behind; nothing changes.
+
+    Attributes:
+        time: when it was noticed.
+        measured: Unix seconds, its event time; of several the oldest.
+        state: what the alarm would have been at that point, seen from its present state; None where what lies before
+            is no longer kept.
+        reason: of that state.
+    """
+
+    time: float
+    measured: float
+    state: AlarmState | None
+    reason: str
+
+
+Happening = Transition | Repetition | Consideration | LateNote
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +117,7 @@ class Outcome:
 
     Attributes:
         record: equal to the one given when nothing changed.
-        happenings: in order; each belongs to a version of the record, the last to ``record``.
+        happenings: in order; each but a note belongs to a version of the record.
         next_due: Unix seconds at which to look again though nothing arrives; None means never.
         held: missing data is not believed yet.
         as_aligned: the window should slide, but its granule is too short for how often series report.
@@ -116,14 +139,23 @@ class _Look:
     now: float
     sources: Sources
     record: AlarmRecord
+    within: bool
+    first: Span | None = None  # the oldest granule that is looked at
     happenings: list[Happening] = field(default_factory=list)
     held: bool = False
+
+    @property
+    def in_order(self) -> bool:
+        """Whether every boundary is evaluated, and nothing between two of them."""
+        return self.alarm.rule.evaluate is EvaluateWhen.BOUNDARY and self.alarm.rule.window is WindowKind.ALIGNED
 
     def change(self, **fields: Any) -> None:
         """Move the record on by one version, unless that changes nothing."""
         changed = msgspec.structs.replace(self.record, **fields)
         if changed != self.record:
-            self.record = msgspec.structs.replace(changed, version=self.record.version + 1)
+            # the first version is the time: an alarm that was forgotten and comes back must not reuse its action ids
+            version = self.record.version + 1 if self.record.version else int(self.now * 1e6)
+            self.record = msgspec.structs.replace(changed, version=version)
 
 
 def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sources) -> Outcome:
@@ -133,16 +165,16 @@ def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sourc
         record: the present one; version 0 for an alarm that was never accepted.
         view: of the alarm's window; for a rule over a group's members, of their series alone.
     """
-    look = _Look(alarm, view, view.asof, sources, record)
     if not alarm.enabled:
         return Outcome(record)
+    look = _Look(alarm, view, view.asof, sources, record, within(alarm.time_constraints, view.asof))
     _adopt_definition(look)
-    if alarm.rule.evaluate is EvaluateWhen.BOUNDARY and alarm.rule.window is WindowKind.ALIGNED:
+    if look.in_order:
         spans = _each_boundary(look)
-    elif within(alarm.time_constraints, look.now):
-        spans = _present_point(look)
     else:
-        spans = []
+        spans = _present_point(look) if look.within else []
+    if record.definition and spans and not look.held and sources.caught_up:
+        _note_late(look, look.first or spans[0])
     return Outcome(
         look.record,
         tuple(look.happenings),
@@ -154,18 +186,22 @@ def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sourc
 
 def _adopt_definition(look: _Look) -> None:
     """A rule that was changed keeps the alarm's state and starts everything else afresh."""
-    definition = look.alarm.definition
-    if look.record.definition == definition:
-        return
-    look.change(
-        definition=definition,
-        point=None,
-        considered=None,
-        consider_at=None,
-        breaching_since=None,
-        clear_since=None,
-        repeat_at=look.now + look.alarm.repeat_interval if look.alarm.repeat_actions else None,
-    )
+    definition, repeats = look.alarm.definition, look.alarm.repeat_actions
+    if look.record.definition != definition:
+        look.change(
+            definition=definition,
+            point=None,
+            considered=None,
+            consider_at=None,
+            breaching_since=None,
+            clear_since=None,
+            held_since=None,
+            evidence=None,
+            repeat_at=None,
+        )
+    if repeats != (look.record.repeat_at is not None):
+        # asked for, or no longer, without a word about the rule
+        look.change(repeat_at=look.now + look.alarm.repeat_interval if repeats else None)
 
 
 def _present_point(look: _Look) -> Sequence[Span]:
@@ -190,9 +226,12 @@ def _each_boundary(look: _Look) -> Sequence[Span]:
             break
         look.change(point=boundary)
     spans = aligned_window(rule, newest)
-    if not look.held and _is_waited_for(look) and within(look.alarm.time_constraints, look.now):
+    if not look.held and _is_waited_for(look) and look.within:
         # no boundary, so no new state; but what waits for this time within a granule is not put off to its end
-        _remain(look, assess(rule, aggregates(rule, look.view, spans), look.record.state), look.now, spans[-1].ends)
+        assessment = assess(rule, aggregates(rule, look.view, spans), look.record.state)
+        look.held = _is_held(look, assessment)
+        if not look.held:
+            _remain(look, assessment, look.now, spans[-1].ends)
     return spans
 
 
@@ -221,9 +260,10 @@ def _boundaries(look: _Look, newest: int) -> Sequence[int]:
 def _judge(look: _Look, spans: Sequence[Span], time: float) -> None:
     """Assess one point and take the steps that follow from it."""
     alarm = look.alarm
+    look.first = look.first or spans[0]
     assessment = assess(alarm.rule, aggregates(alarm.rule, look.view, spans), look.record.state)
-    if _not_believed(look, assessment, spans[-1].ends):
-        look.held = True
+    look.held = _is_held(look, assessment)
+    if look.held:
         return
     current = look.record.state
     state = _after_waiting(look, next_state(current, assessment.verdict), time)
@@ -233,29 +273,38 @@ def _judge(look: _Look, spans: Sequence[Span], time: float) -> None:
         _remain(look, assessment, time, spans[-1].ends)
 
 
-def _not_believed(look: _Look, assessment: Assessment, ends: float) -> bool:
-    """Silence is believed only when nothing waits to be read, or after a long time."""
-    if not assessment.missing or look.sources.caught_up or look.now - ends >= look.sources.max_hold:
-        return False
+def _is_held(look: _Look, assessment: Assessment) -> bool:
+    """Silence is believed only when nothing waits to be read, or when that has been so for long."""
     changes = next_state(look.record.state, assessment.verdict) is not look.record.state
-    return changes or isinstance(assessment.verdict, TooFew | Keep)
+    rests_on_silence = assessment.missing and (changes or isinstance(assessment.verdict, TooFew | Keep))
+    if not rests_on_silence or look.sources.caught_up:
+        look.change(held_since=None)
+        return False
+    since = look.now if look.record.held_since is None else look.record.held_since
+    look.change(held_since=since)
+    return look.now < since + look.sources.max_hold
 
 
 def _after_waiting(look: _Look, state: AlarmState, time: float) -> AlarmState:
     """``state``, unless ``for`` has not lasted yet or ``keep_firing_for`` still lasts."""
     rule, current = look.alarm.rule, look.record.state
     asks = state is AlarmState.ALARM
-    breaching = (look.record.breaching_since or time) if asks and current is not AlarmState.ALARM else None
-    clear = (look.record.clear_since or time) if not asks and current is AlarmState.ALARM else None
-    look.change(
-        breaching_since=breaching if rule.hold_for else None,
-        clear_since=clear if rule.keep_firing_for else None,
-    )
-    if breaching is not None and time - breaching < rule.hold_for:
-        return current
-    if clear is not None and time - clear < rule.keep_firing_for:
-        return current
-    return state
+    breaching = clear = None
+    if rule.hold_for and asks and current is not AlarmState.ALARM:
+        breaching = time if look.record.breaching_since is None else look.record.breaching_since
+    if rule.keep_firing_for and not asks and current is AlarmState.ALARM:
+        clear = time if look.record.clear_since is None else look.record.clear_since
+    look.change(breaching_since=breaching, clear_since=clear)
+    waits = [due for due in _waits(look) if due > time + MICROSECOND]
+    return current if waits else state
+
+
+def _waits(look: _Look) -> Iterable[float]:
+    """When a verdict will have lasted as long as it must."""
+    if look.record.breaching_since is not None:
+        yield look.record.breaching_since + look.alarm.rule.hold_for
+    if look.record.clear_since is not None:
+        yield look.record.clear_since + look.alarm.rule.keep_firing_for
 
 
 def _transition(look: _Look, assessment: Assessment, state: AlarmState, time: float, ends: float) -> None:
@@ -282,8 +331,8 @@ def _transition(look: _Look, assessment: Assessment, state: AlarmState, time: fl
 
 def _remain(look: _Look, assessment: Assessment, time: float, ends: float) -> None:
     record, alarm = look.record, look.alarm
-    if any(action.startswith(POLICY_SCHEME) for action in alarm.actions(record.state)):
-        newly_settled = record.considered is None or ends >= record.considered + alarm.rule.granularity
+    if _has_policies(look):
+        newly_settled = record.considered is None or ends + MICROSECOND >= record.considered + alarm.rule.granularity
         if newly_settled or (record.consider_at is not None and look.now >= record.consider_at):
             look.change(considered=max(ends, record.considered or ends), consider_at=None, evidence=assessment.evidence)
             look.happenings.append(Consideration(look.record.version, time, record.state))
@@ -297,35 +346,67 @@ def _remain(look: _Look, assessment: Assessment, time: float, ends: float) -> No
         look.happenings.append(repetition)
 
 
-def _next_due(look: _Look, spans: Sequence[Span]) -> float | None:
-    """The earliest time at which another look may come to something else.
+def _has_policies(look: _Look) -> bool:
+    return any(action.startswith(POLICY_SCHEME) for action in look.alarm.actions(look.record.state))
 
-    What was due before and is still there waits for something else: looking again at once would find it again.
-    """
-    return min((due for due in _dues(look, spans) if due is not None and due > look.now), default=None)
+
+def _note_late(look: _Look, first: Span) -> None:
+    """Note what the oldest of the new measures would have meant, if it came too late for the present window."""
+    rule, view, record = look.alarm.rule, look.view, look.record
+    late = view.late
+    if late is None or late > first.begins or (late == first.begins and not first.slides):
+        return
+    spans = sliding_window(rule, late) if first.slides else aligned_window(rule, granule_at(late, rule.granularity))
+    if not within(look.alarm.time_constraints, spans[-1].ends):
+        return
+    kept_from = look.now - rule.horizon if view.newest is None else min(view.newest, look.now) - rule.horizon
+    if spans[0].begins - rule.granularity < kept_from:
+        why = "the measures before it are no longer kept"
+        look.happenings.append(LateNote(look.now, late, None, why))
+        return
+    assessment = assess(rule, aggregates(rule, view, spans), record.state)
+    state = next_state(record.state, assessment.verdict)
+    look.happenings.append(LateNote(look.now, late, state, explained(rule, record.state, state, assessment).reason))
+
+
+def _next_due(look: _Look, spans: Sequence[Span]) -> float | None:
+    """The earliest time, later than now, at which another look may come to something else."""
+    return min((due for due in _dues(look, spans) if due is not None), default=None)
 
 
 def _dues(look: _Look, spans: Sequence[Span]) -> Iterable[float | None]:
     record, rule = look.record, look.alarm.rule
-    if look.held:
-        yield look.now + RECHECK
     if look.alarm.time_constraints:
         yield next_edge(look.alarm.time_constraints, look.now)
-    if record.breaching_since is not None:
-        yield record.breaching_since + rule.hold_for
-    if record.clear_since is not None:
-        yield record.clear_since + rule.keep_firing_for
-    if spans:
-        yield record.repeat_at
-        yield record.consider_at
-    if any(series.times[-1] >= spans[0].begins for series in look.view.series.values()) if spans else False:
+    if look.held:
+        # nothing was concluded, so all that is due stays so; one look at a time
+        yield look.now + RECHECK
+        return
+    if spans and any(series.times[-1] >= spans[0].begins for series in look.view.series.values()):
         yield _next_granule(look)
+        yield comes_into_reach(rule, look.view, look.now)
+    if look.in_order:
+        # at the next one where that boundary lay outside the constraints
+        yield from (max(_boundary_after(due, rule), _next_boundary(look)) for due in _waits(look))
+    if not look.within:
+        return
+    if not look.in_order:
+        yield from _waits(look)
+    yield record.repeat_at
+    yield record.consider_at if _has_policies(look) else None
 
 
 def _next_granule(look: _Look) -> float:
-    rule, now = look.alarm.rule, look.now
-    if not slides(rule, look.view):
-        return (granule_at(now - rule.lateness, rule.granularity) + 1) * rule.granularity + rule.lateness
-    # the window stands at its newest measure for one granule, then trails the clock, a granule at a time
-    start = min(look.view.newest if look.view.newest is not None else now, now) + rule.lateness
-    return start + (granule_at(now - start, rule.granularity) + 1) * rule.granularity
+    if slides(look.alarm.rule, look.view):
+        return slides_on(look.alarm.rule, look.view, look.now)
+    return _next_boundary(look)
+
+
+def _next_boundary(look: _Look) -> float:
+    rule = look.alarm.rule
+    return (granule_at(look.now - rule.lateness, rule.granularity) + 1) * rule.granularity + rule.lateness
+
+
+def _boundary_after(time: float, rule: Rule) -> float:
+    """When the first boundary at or after ``time`` is evaluated."""
+    return math.ceil((time - MICROSECOND) / rule.granularity) * rule.granularity + rule.lateness

@@ -12,6 +12,7 @@ from autoscaler.alarms.alarm import Alarm, AlarmRecord
 from autoscaler.alarms.evaluation import (
     POLICY_SCHEME,
     Consideration,
+    LateNote,
     Outcome,
     Repetition,
     Sources,
@@ -32,11 +33,12 @@ from autoscaler.ports import (
     WindowDone,
 )
 from autoscaler.scaling.group import GroupRecord
+from autoscaler.scaling.guards import iso
 
 log = structlog.get_logger()
 
-LANE_LEASE = 30.0
-"""Seconds within which a leased lane's head must have been dealt with; longer than any delivery's deadline."""
+LANE_LEASE = 15.0
+"""Seconds within which a leased lane's head must have been dealt with; longer than a delivery's deadline."""
 MAX_RETRIES = 20
 """Lost races for one alarm in one round, after which the window's mark brings it up again."""
 MEMBERS_RECHECK = 1.0
@@ -106,6 +108,8 @@ class Evaluator:
         done.alarms = len(open_)
         await self._fetch(alarm.alarm for alarm in open_)
         unsettled = await self._settle(open_, members, sources, done)
+        for view in ready.values():
+            view.late = None
         await self._finish(ready, open_, unsettled, done)
         return done
 
@@ -198,7 +202,10 @@ class Evaluator:
             expected=0 if stored is None else stored.version,
             record=item.outcome.record if changed else None,
             rows=rows(alarm, item.outcome, item.view.asof) if changed else (),
-            history=history(alarm, stored, item.outcome, item.view.asof) if changed else (),
+            history=[
+                *(history(alarm, stored, item.outcome, item.view.asof) if changed else ()),
+                *notes(alarm, item.outcome, item.view.version),
+            ],
         )
 
     def _accepted(self, item: _Open, acceptance: Acceptance) -> None:
@@ -256,6 +263,8 @@ def rows(alarm: Alarm, outcome: Outcome, now: float) -> list[OutboxRow]:
                 urls = tuple(url for url in alarm.actions(happening.state) if url.startswith(POLICY_SCHEME))
                 body = {"current": happening.state}
                 repeat = True
+            case LateNote():
+                continue
             case _:
                 assert_never(happening)
         found += [
@@ -312,4 +321,19 @@ def history(alarm: Alarm, before: AlarmRecord | None, outcome: Outcome, now: flo
             timestamp=time,
         )
         for kind, detail, time, version in entries
+    ]
+
+
+def notes(alarm: Alarm, outcome: Outcome, window_version: int) -> list[HistoryEntry]:
+    """What an alarm's history keeps of measures that came too late for its window; they change no record."""
+    return [
+        HistoryEntry(
+            event_id=f"{alarm.alarm_id}:{window_version}:late",
+            alarm_id=alarm.alarm_id,
+            type="late measure",
+            detail={"measured": iso(note.measured), "state": note.state, "reason": note.reason},
+            timestamp=note.time,
+        )
+        for note in outcome.happenings
+        if isinstance(note, LateNote)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Batch, Heartbeat, Source, WorkItem
+from autoscaler.ports import Batch, Claimed, Heartbeat, Source, WorkItem
 
 log = structlog.get_logger()
 
@@ -140,7 +141,12 @@ class Runner:
 
         Returns:
             Those whose series had no room; they are buried.
+
+        Raises:
+            TemporaryError: the controller is ending; nothing was taken.
         """
+        if self._stopping.is_set():
+            raise TemporaryError("the controller is ending")
         future: asyncio.Future[list[Measure]] = asyncio.get_running_loop().create_future()
         self._pending.append(_Submission(measures, due, future))
         self.lag.pending += len(measures)
@@ -153,7 +159,7 @@ class Runner:
             feeders = [group.create_task(self._forever(partial(self._feed, source))) for source in self.sources]
             helpers = [group.create_task(self._forever(self._beat))]
             pump = group.create_task(self._pump())
-            worker = group.create_task(self._forever(self._work))
+            worker = group.create_task(self._work())
             await self._stopping.wait()
             for task in (*feeders, worker, *helpers):
                 task.cancel()
@@ -176,10 +182,10 @@ class Runner:
     # --- measures ----------------------------------------------------------------------------------------------------
 
     async def _feed(self, source: Source) -> None:
-        async for delivery in source.deliveries():
-            batch = delivery.batch
-            await self.take(batch)
-            await delivery.ack()
+        async with contextlib.aclosing(source.deliveries()) as deliveries:
+            async for delivery in deliveries:
+                await self.take(delivery.batch)
+                await delivery.ack()
 
     async def take(self, batch: Batch) -> list[Measure]:
         """Write a batch and bury what could not be decoded; as :meth:`submit`."""
@@ -260,17 +266,20 @@ class Runner:
                 return written
 
     async def _drain(self, lane: str) -> None:
+        self._in_hand["lane", lane] = None
         try:
             await self.controller.drain(lane)
         except TemporaryError as error:
             log.warning("lane put off", lane=lane, error=str(error))
+        finally:
+            self._in_hand.pop(("lane", lane), None)
 
     # --- work --------------------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
-                claimed = await self.controller.claim()
+                claimed = await self._claimed()
                 windows = [item.key for item in claimed.items if item.kind == "window"]
                 if windows:
                     group.create_task(self._look(windows))
@@ -282,14 +291,30 @@ class Runner:
                     else:
                         self._in_hand[item.kind, item.key] = None
                         group.create_task(self._do(item))
-                self.store_error = ""
                 await self._wake.sleep(claimed.now, claimed.next_due)
 
+    async def _claimed(self) -> Claimed:
+        """What is due, as soon as the store can be reached."""
+        pause = FIRST_RETRY
+        while True:
+            try:
+                claimed = await self.controller.claim()
+            except TemporaryError as error:
+                self.store_error = str(error)
+                log.warning("store unreachable", error=str(error), retry_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_RETRY, pause * 2)
+            else:
+                self.store_error = ""
+                return claimed
+
     async def _look(self, windows: Sequence[str]) -> None:
-        await self.submit((), windows)
+        # a controller that is ending leaves them to their marks
+        with contextlib.suppress(TemporaryError):
+            await self.submit((), windows)
 
     async def _do(self, item: WorkItem) -> None:
-        """Do it, and again at once if it came up meanwhile: a decision made during a look at the target does not wait."""
+        """Do it, and again if it came up meanwhile: what is decided during a look at the target does not wait."""
         key = (item.kind, item.key)
         again: WorkItem | None = item
         try:

@@ -38,9 +38,10 @@ log = structlog.get_logger()
 
 RESIDENT_HOLD = 5.0
 """Seconds for which a replica holds members that live inside it, unless it renews."""
-RESIZE_DEADLINE = 20.0
+RESIZE_DEADLINE = 10.0
 """Seconds within which a target must have answered; shorter than the lease."""
-GROUP_LEASE = 30.0
+GROUP_LEASE = 15.0
+"""Seconds for which one replica reconciles a group alone."""
 POLL_INTERVAL = 5.0
 """Seconds between two looks at a target that rests."""
 RESIZING_POLL = 0.5
