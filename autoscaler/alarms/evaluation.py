@@ -169,10 +169,7 @@ def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sourc
         return Outcome(record)
     look = _Look(alarm, view, view.asof, sources, record, within(alarm.time_constraints, view.asof))
     _adopt_definition(look)
-    if look.in_order:
-        spans = _each_boundary(look)
-    else:
-        spans = _present_point(look) if look.within else []
+    spans = _each_boundary(look) if look.in_order else _present_point(look)
     if record.definition and spans and not look.held and sources.caught_up:
         _note_late(look, look.first or spans[0])
     return Outcome(
@@ -206,6 +203,8 @@ def _adopt_definition(look: _Look) -> None:
 
 def _present_point(look: _Look) -> Sequence[Span]:
     rule = look.alarm.rule
+    if not look.within:
+        return []
     if slides(rule, look.view):
         spans = sliding_window(rule, sliding_end(rule, look.view, look.now))
     else:

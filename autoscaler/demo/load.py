@@ -24,7 +24,7 @@ class Level:
     seconds: float
 
 
-CURVE = (Level("low", 1.5, 10.0), Level("high", 14.0, 35.0), Level("low", 1.5, 75.0))
+CURVE = (Level("low", 2.0, 10.0), Level("high", 14.0, 35.0), Level("low", 2.0, 75.0))
 """One round. One worker does 5 jobs a second, so the high level keeps about three of them busy all the time."""
 
 COMPUTING = 0.003

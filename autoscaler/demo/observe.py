@@ -106,9 +106,8 @@ class Observer:
         self._last_hold = ()
         if self.first_rise is None and (decision["to"] or 0) > (decision["from"] or 0):
             self.first_rise = time
-        by = f" by {decision['policy']}" if decision["policy"] else ""
         alarm = f", alarm {decision['alarm']}" if decision["alarm"] else ""
-        text = f"{decision['from']} -> {decision['to']}{by}{alarm} ({decision['reason']}): {decision['text']}"
+        text = f"{decision['from']} -> {decision['to']}: {decision['text']} ({decision['reason']}{alarm})"
         self.tell(Kind.DECISION, text)
 
     def _held(self, decision: Json) -> None:

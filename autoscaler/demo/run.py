@@ -26,7 +26,7 @@ from autoscaler.demo.bus import GROUP, Bus, Measure, measure
 from autoscaler.demo.load import CURVE, Level, rise_and_fall
 from autoscaler.demo.observe import Kind, Observer
 from autoscaler.demo.queue import JobQueue, percentile
-from autoscaler.demo.show import LiveView, Picture, PlainView, View
+from autoscaler.demo.show import LiveView, Picture, PlainView, View, counted
 from autoscaler.errors import AutoscalerError
 from autoscaler.scaling.group import Group
 
@@ -217,6 +217,7 @@ class Demo:
         ]  # fmt: skip
         await self._spawn("controller", command)
         await self._until_there("the controller", self.observer.ready)
+        self._compare_controller()
         await self._until_there("the first worker", self._worker_missing)
         self.view.write(self._hints())
 
@@ -307,7 +308,7 @@ class Demo:
         if workers == self.workers:
             return
         names = ", ".join(f"{member} (pid {pid})" for member, pid in workers.items()) or "nobody"
-        self.tell(Kind.CAPACITY, f"{len(self.workers)} -> {len(workers)} workers: {names}")
+        self.tell(Kind.CAPACITY, f"{len(self.workers)} -> {counted(len(workers), 'worker')}: {names}")
         if self.risen_at is not None and self.grown_at is None and len(workers) > len(self.workers) > 0:
             self.grown_at = asyncio.get_running_loop().time()
         self.workers, self.highest = workers, max(self.highest, len(workers))
@@ -359,7 +360,7 @@ class Demo:
 
     def summary(self) -> str:
         """What came of it, in a few lines."""
-        lines = ["", f"{self.queue.served} jobs were served, by at most {self.highest} workers at a time."]
+        lines = ["", f"{self.queue.served} jobs were served, by at most {counted(self.highest, 'worker')} at a time."]
         if self.risen_at is not None:
             lines += self._rise(self.risen_at)
         return "\n".join(lines)

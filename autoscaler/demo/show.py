@@ -100,13 +100,10 @@ class PlainView:
         if picture.elapsed - self._stood_at < 10:
             return
         self._stood_at = picture.elapsed
-        busy = mean(picture.utilisation.values())
-        self.tell(
-            picture.elapsed,
-            Kind.NOTE,
-            f"{len(picture.utilisation)} workers {_or(busy, '{:.0f} % busy')}, {picture.waiting} jobs waiting, "
-            f"latency p50 {_or(picture.p50, '{:.2f} s')} p95 {_or(picture.p95, '{:.2f} s')}",
-        )
+        workers = counted(len(picture.utilisation), "worker")
+        busy = _or(mean(picture.utilisation.values()), "{:.0f} % busy")
+        latency = f"latency p50 {_or(picture.p50, '{:.2f} s')} p95 {_or(picture.p95, '{:.2f} s')}"
+        self.tell(picture.elapsed, Kind.NOTE, f"{workers} {busy}, {picture.waiting} jobs waiting, {latency}")
 
     def write(self, text: str) -> None:
         """See :meth:`View.write`."""
@@ -182,6 +179,11 @@ def mean(values: Sequence[float] | Any) -> float | None:
     """The mean, None for no values."""
     numbers = list(values)
     return sum(numbers) / len(numbers) if numbers else None
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 worker, 2 workers."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _or(value: float | None, form: str) -> str:

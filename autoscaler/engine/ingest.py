@@ -102,6 +102,7 @@ class Ingest:
         written = Written()
         for window_id, reply in replies.items():
             view = self._copies.apply(window_id, reply, router.windows[window_id].horizon)
+            _note_oldest(view, pending[window_id], reply)
             only_leaves = bool(pending[window_id].leaves) and not pending[window_id].points
             if not only_leaves or reply.gone or reply.whole:
                 written.views[window_id] = view
@@ -119,3 +120,15 @@ class Ingest:
             ]
             self._listener.rejected(Rejection.TOO_MANY_SERIES, len(written.refused))
         return written
+
+
+def _note_oldest(view: WindowView, part: _Pending, reply: WindowReply) -> None:
+    """Keep with the view how far back the write reached, until the window is evaluated."""
+    times = [] if view.late is None else [view.late]
+    for resource_id, points in part.points.items():
+        if resource_id in reply.too_old:
+            # how many were left out is told, not which
+            times += set(points).intersection(view.series[resource_id].times) if resource_id in view.series else ()
+        elif resource_id not in reply.refused:
+            times.append(min(points))
+    view.late = min(times, default=None)

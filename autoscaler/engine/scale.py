@@ -25,9 +25,10 @@ from autoscaler.ports import (
     Retry,
     Store,
     Target,
+    TargetStatus,
     WorkItem,
 )
-from autoscaler.scaling.decide import Answer, Ask, decide, held, proposed, scheduled, with_declared_bounds
+from autoscaler.scaling.decide import Answer, Ask, decide, held, is_scale_out, proposed, scheduled, with_declared_bounds
 from autoscaler.scaling.decision import Decision, Reason
 from autoscaler.scaling.group import Actor, Group, GroupRecord, Limits, Pause
 from autoscaler.scaling.guards import Objection, Proposal, Situation
@@ -331,16 +332,20 @@ class Scaler:
         return not record.resizing or not (forbidden or state.freeze is not None)
 
     async def _look(self, group: Group, target: Target) -> GroupState:
+        before = (await self._store.group(group.name)).record.version
+        unreachable, status = "", TargetStatus(0, ())
         try:
             status = await target.status(group)
         except (TemporaryError, PermanentError) as error:
             unreachable = str(error)
-            return await self._store_seen(
-                group, lambda state: (replace(state.record, unreachable=unreachable), None, "")
-            )
 
         def look(state: GroupState) -> tuple[GroupRecord, Reason | None, str]:
             record = state.record
+            if record.version != before:
+                # overtaken by a decision or another's look, perhaps long ago: what was seen is not how it is
+                return record, None, ""
+            if unreachable:
+                return replace(record, unreachable=unreachable), None, ""
             lost = target.resident and not record.resizing and status.size != record.desired_capacity
             if lost and record.desired_capacity is not None:
                 # members inside a process end with it: that is no wish of anybody
@@ -498,7 +503,7 @@ def _about_alarm(
         if (standing := records.get(other.alarm_id)) is not None
         for url in other.actions(standing.state)
         if (named := plan.policy(url)) is not None and named.group == group.name
-        if (proposal := _proposal(named, other, standing, group, state)).change > 0
+        if is_scale_out(proposal := _proposal(named, other, standing, group, state), named, group, state.record)
     ]
     at = _situation(group, state, scale_outs)
     own = _proposal(policy, alarm, record, group, state)

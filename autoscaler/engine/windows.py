@@ -30,7 +30,8 @@ class WindowCopies:
         """The window after a write, made of what was held and what the reply brought."""
         view = self._views.get(window_id)
         if view is None or reply.whole:
-            view = self._views[window_id] = WindowView(reply.version, reply.asof, reply.newest)
+            late = None if view is None else view.late
+            view = self._views[window_id] = WindowView(reply.version, reply.asof, reply.newest, late=late)
         view.version, view.asof, view.newest = reply.version, reply.asof, reply.newest
         for resource_id, packed in reply.series.items():
             view.series[resource_id] = unpack(packed)

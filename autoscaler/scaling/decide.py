@@ -16,6 +16,9 @@ from autoscaler.scaling.guards import Objection, Proposal, Situation, fresh, obj
 from autoscaler.scaling.policy import ScalingPolicy, Schedule
 from autoscaler.scaling.reconcile import bounded, moved
 
+UNBOUNDED = 2**31
+"""Members; more than any group may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -57,6 +60,13 @@ def proposed(policy: ScalingPolicy, group: Group, record: GroupRecord) -> Propos
     )
     cooldown = effective(policy.cooldown, group.cooldown)
     return Proposal(capacity, capacity - current, policy=policy.name, cooldown=cooldown)
+
+
+def is_scale_out(proposal: Proposal, policy: ScalingPolicy, group: Group, record: GroupRecord) -> bool:
+    """Whether a policy asks for more members than are wanted now; at max_size it still does, and is not granted it."""
+    if proposal.change:
+        return proposal.change > 0
+    return proposed(policy, replace(group, max_size=UNBOUNDED), replace(record, declared=None)).change > 0
 
 
 def winner(own: Proposal, scale_outs: Sequence[Proposal], at: Situation) -> Proposal:

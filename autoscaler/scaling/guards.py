@@ -56,7 +56,7 @@ class Situation:
 
     Attributes:
         frozen: why everything is held; "" when it is not.
-        scale_outs: proposals to grow that active alarms make at this moment.
+        scale_outs: proposals to grow that active alarms make at this moment, those that a bound stops included.
     """
 
     group: Group
@@ -165,7 +165,8 @@ def no_scale_out_active(proposal: Proposal, at: Situation) -> Objection | None:
     if proposal.change >= 0 or not proposal.measured or not at.scale_outs:
         return None
     loudest = max(at.scale_outs, key=lambda other: other.capacity)
-    return Objection(Reason.SCALE_OUT_ACTIVE, f"alarm {loudest.alarm} asks for {loudest.capacity}")
+    asks = f"asks for {loudest.capacity}" if loudest.change else f"asks for more than {loudest.capacity}"
+    return Objection(Reason.SCALE_OUT_ACTIVE, f"alarm {loudest.alarm} {asks}")
 
 
 GUARDS: Sequence[Guard] = (

@@ -48,15 +48,17 @@ def moved(record: GroupRecord, capacity: int, *, cooldown: float, by: str) -> Gr
 
 
 def bounded(record: GroupRecord, group: Group, *, min_size: int | None, max_size: int | None) -> GroupRecord:
-    """The record with bounds that a schedule sets over the declared ones."""
+    """The record with bounds that a schedule sets over the declared ones.
+
+    Another schedule's bound that they cross gives way to the declared one.
+    """
     declared = Limits(group.min_size, group.max_size)
     kept = record if record.declared == declared else replace(record, min_size=None, max_size=None)
-    return replace(
-        kept,
-        declared=declared,
-        min_size=kept.min_size if min_size is None else min_size,
-        max_size=kept.max_size if max_size is None else max_size,
-    )
+    least = kept.min_size if min_size is None else min_size
+    most = kept.max_size if max_size is None else max_size
+    if least is not None and most is not None and least > most:
+        least, most = min_size, max_size
+    return replace(kept, declared=declared, min_size=least, max_size=most)
 
 
 def seen(record: GroupRecord, group: Group, *, size: int, ready: int, members: tuple[str, ...], now: float) -> Seen:
@@ -69,7 +71,8 @@ def seen(record: GroupRecord, group: Group, *, size: int, ready: int, members: t
     """
     looked = replace(record, size=size, ready=ready, members=members, unreachable="", observed_at=now)
     if record.desired_capacity is None:
-        return Seen(replace(looked, desired_capacity=_first_capacity(record, group, size), resizing=True, fence=1))
+        capacity = _first_capacity(record, group, size)
+        return Seen(replace(looked, desired_capacity=capacity, resizing=size != capacity, fence=1))
     if record.resizing and size == record.desired_capacity:
         return Seen(_arrived(looked, now))
     if record.resizing or size == record.desired_capacity:
@@ -95,6 +98,7 @@ def _first_capacity(record: GroupRecord, group: Group, size: int) -> int:
 def _arrived(record: GroupRecord, now: float) -> GroupRecord:
     # a group that has only just been found was not resized by anybody
     begun = not record.pending_by
+    end = record.cooldown_end if begun else recorded(record.cooldown_end, now, record.pending_cooldown)
     return replace(
         record,
         resizing=False,
@@ -103,8 +107,8 @@ def _arrived(record: GroupRecord, now: float) -> GroupRecord:
         error="",
         drifted=None,
         resized_at=record.resized_at if begun else now,
-        cooldown_end=record.cooldown_end if begun else recorded(record.cooldown_end, now, record.pending_cooldown),
-        cooldown_by=record.cooldown_by if begun else record.pending_by,
+        cooldown_end=end,
+        cooldown_by=record.cooldown_by if end == record.cooldown_end else record.pending_by,
         pending_cooldown=0.0,
         pending_by="",
     )

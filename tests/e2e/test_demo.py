@@ -2,14 +2,19 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -288,3 +293,109 @@ def test_a_worker_cannot_be_started_by_hand() -> None:
     )
     assert result.returncode == 1
     assert "cannot run alone" in result.stderr
+
+
+# --- all of it -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Shown:
+    """A running demo, as a user starts it."""
+
+    process: asyncio.subprocess.Process
+    mark: str
+    folder: Path
+    lines: list[str] = field(default_factory=list)
+
+    async def until(self, *patterns: str) -> None:
+        """Read on until each pattern was seen."""
+        missing = [pattern for pattern in patterns if not self.seen(pattern)]
+        assert self.process.stdout
+        async with asyncio.timeout(90):
+            while missing:
+                line = (await self.process.stdout.readline()).decode()
+                assert line, "\n".join([f"ended without {missing}:", *self.lines])
+                self.lines.append(line.rstrip("\n"))
+                missing = [pattern for pattern in missing if not re.search(pattern, line)]
+
+    def seen(self, pattern: str) -> bool:
+        return any(re.search(pattern, line) for line in self.lines)
+
+    async def ended(self) -> int:
+        assert self.process.stdout
+        rest = (await self.process.stdout.read()).decode()
+        self.lines += rest.splitlines()
+        return await self.process.wait()
+
+    def survivors(self) -> list[str]:
+        """Command lines of processes that descend from it."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("DEMO_TEST") == self.mark:
+                    found.append(" ".join(process.cmdline()))
+        return found
+
+
+@pytest.fixture
+async def shown(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shown]:
+    folder, mark = tmp_path_factory.mktemp("demo"), str(uuid.uuid4())
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTOSCALER_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "autoscaler", "demo", "--plain",
+        env=inherited | {"TMPDIR": str(folder), "DEMO_TEST": mark}, start_new_session=True,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    yield Shown(process, mark, folder)
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+@pytest.mark.service
+async def test_the_demo_scales_real_workers_says_why_and_leaves_nothing_behind(shown: Shown) -> None:
+    await shown.until(r"capacity  0 -> 1 worker: web-1 \(pid \d+\)", r"load      2 jobs/s")
+    await shown.until(
+        r"load      2 -> 14 jobs/s",
+        r"alarm     workers-busy: .* -> alarm: Transition to alarm due to 3 samples outside threshold",
+        r"decision  1 -> 2: .*alarm workers-busy",
+        r"capacity  1 -> 2 workers: web-1 \(pid \d+\), web-2 \(pid \d+\)",
+        r"refusal   web-out held at 2 \((stale data|cooldown)\): .+",
+    )
+    assert shown.survivors()
+    shown.process.send_signal(signal.SIGINT)
+    assert await shown.ended() == 0, "\n".join(shown.lines)
+    assert shown.seen(r"^\d+ jobs were served, by at most [2-6] workers at a time\.$")
+    assert shown.seen(r"^First scale-out decided \d+\.\d s after the load rose\.$")
+    assert shown.survivors() == []
+    assert list(shown.folder.iterdir()) == []
+
+
+@pytest.mark.service
+async def test_a_demo_whose_controller_is_killed_carries_on(shown: Shown) -> None:
+    await shown.until(r"kill -9 \d+", r"capacity  0 -> 1 worker")
+    (pid,) = [int(found[1]) for line in shown.lines if (found := re.search(r"kill -9 (\d+)", line))]
+    os.kill(pid, signal.SIGKILL)
+    await shown.until("1 -> 0 workers: nobody", "the controller runs again", "the controller answers again and wants 1")
+    await shown.until(r"0 -> 1 worker: web-1 \(pid \d+\)")
+    shown.process.send_signal(signal.SIGTERM)
+    assert await shown.ended() == 0, "\n".join(shown.lines)
+    assert shown.survivors() == []
+    assert list(shown.folder.iterdir()) == []
+
+
+@pytest.mark.service
+async def test_a_demo_that_is_stopped_while_it_starts_leaves_nothing_behind(shown: Shown) -> None:
+    await shown.until("starting the controller")
+    shown.process.send_signal(signal.SIGTERM)
+    assert await shown.ended() == 0, "\n".join(shown.lines)
+    assert shown.survivors() == []
+    assert list(shown.folder.iterdir()) == []
+
+
+@pytest.mark.service
+async def test_no_process_outlives_a_demo_that_is_killed(shown: Shown) -> None:
+    await shown.until(r"capacity  0 -> 1 worker")
+    assert len(shown.survivors()) >= 5
+    shown.process.kill()
+    await until(lambda: shown.survivors() == [])

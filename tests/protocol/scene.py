@@ -7,13 +7,13 @@ from autoscaler.measures.measure import Measure
 
 ALARM = "busy"
 GROUP = "web"
-GRANULARITY = 10.0
+GRANULARITY = 100.0
 
 DOCUMENT = """
 alarms:
   - name: busy
     type: aggregation
-    rule: {metric: cpu_util, match: {server_group: web}, aggregation_method: mean, granularity: 10,
+    rule: {metric: cpu_util, match: {server_group: web}, aggregation_method: mean, granularity: 100,
            evaluation_periods: 1, comparison_operator: gt, threshold: 70, window: aligned, evaluate: boundary}
     alarm_actions: ["https://hooks.example.org/alarms", "policy://out"]
     ok_actions: ["https://hooks.example.org/alarms"]

@@ -1,0 +1,169 @@
+"""``autoscaler replay``: real rules over recorded measures."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoscaler.cli import show
+from autoscaler.cli.failures import CommandError, Exit
+from autoscaler.cli.options import Format, Policies, Rules
+
+if TYPE_CHECKING:
+    from autoscaler.declarations import Declarations
+    from autoscaler.ports import Undecoded
+    from autoscaler.simulation.replay import Recorded
+
+SHOWN_REJECTIONS = 20
+"""How many rows that could not be read are shown one by one."""
+
+
+def replay(
+    files: Annotated[
+        list[str], typer.Argument(help="CSV with timestamp,value, or JSON lines of measures; - is stdin.", metavar="FILE…")
+    ],
+    rules: Rules,
+    policies: Policies = None,
+    metric: Annotated[str, typer.Option(help="Metric of a CSV.")] = "",
+    resource_id: Annotated[str, typer.Option(help="Resource of a CSV; else the file's name.")] = "",
+    project_id: Annotated[str, typer.Option(help="Project of a CSV.")] = "",
+    metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata of a CSV.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Leave out what is later; go on to it.")] = None,
+    how: Annotated[Format, typer.Option("--format", help="A line of JSON for each happening, or a table.")] = Format.JSON,
+) -> None:
+    """Run rules over recorded measures, on the measures' own clock."""
+    from autoscaler.simulation.replay import Label, declared, moment, recorded  # noqa: PLC0415 - a third of a second
+
+    quiet()
+    label = Label(metric, resource_id, project_id, _pairs(metadata or ()))
+    end = None if until is None else moment(until)
+    declarations = declared(rules, policies)
+    say_ignored(declarations)
+    run = _Run(declarations, end, how)
+    items = recorded(files, label)
+    with _progress(files, items, shown=how is Format.TABLE or not sys.stdout.isatty()) as watched:
+        asyncio.run(run.play(watched))
+    run.close()
+
+
+def quiet() -> None:
+    """What happens is told on standard output; the log would only say it again."""
+    import structlog  # noqa: PLC0415
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(50), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )
+
+
+def say_ignored(declarations: Declarations) -> None:
+    """Say what of the declarations is left out."""
+    for problem in declarations.ignored:
+        typer.echo(str(problem), err=True)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise CommandError(f"--metadata: expected KEY=VALUE, got {text!r}", Exit.USAGE)
+        found[key] = value
+    return found
+
+
+class _Run:
+    """One replay, and what is to be said at its end."""
+
+    def __init__(self, declarations: Declarations, until: float | None, how: Format) -> None:
+        self._declarations = declarations
+        self._until = until
+        self._how = how
+        self._happenings: list[dict[str, Any]] = []
+        self._rejected = 0
+        self._read = 0
+
+    async def play(self, items: Iterable[Recorded]) -> None:
+        from autoscaler.simulation.replay import replay as replayed  # noqa: PLC0415
+        from autoscaler.simulation.world import line  # noqa: PLC0415
+
+        async for happening in replayed(
+            self._declarations, self._counted(items), until=self._until, rejected=self._reject
+        ):
+            if self._how is Format.JSON:
+                sys.stdout.write(line(happening) + "\n")
+            else:
+                self._happenings.append(happening)
+
+    def _counted(self, items: Iterable[Recorded]) -> Iterator[Recorded]:
+        for item in items:
+            self._read += 1
+            yield item
+
+    def _reject(self, found: Undecoded) -> None:
+        self._rejected += 1
+        if self._rejected <= SHOWN_REJECTIONS:
+            typer.echo(f"{found.detail} ({found.rejection})", err=True)
+
+    def close(self) -> None:
+        """Say what is left to be said.
+
+        Raises:
+            CommandError: nothing could be read.
+        """
+        if self._how is Format.TABLE:
+            show.table(("time", "event", "what", "change", "reason"), map(_row, self._happenings))
+        if self._rejected:
+            typer.echo(f"{self._rejected} of {self._read} rows could not be read and were left out.", err=True)
+        if self._rejected == self._read:
+            raise CommandError("nothing could be read, so nothing was replayed")
+
+
+def _row(happening: dict[str, Any]) -> list[str]:
+    if happening["event"] == "transition":
+        change = f"{happening['previous']} → {happening['current']}"
+        return [happening["time"], "alarm", happening["alarm"], change, happening["reason"]]
+    change = f"{happening['from']} → {happening['to']}" if happening["decision"] == "scale" else f"{happening['from']}"
+    what = " ".join(filter(None, (happening["group"], happening["policy"])))
+    return [happening["time"], happening["decision"], what, change, f"{happening['reason']}: {happening['text']}"]
+
+
+class _progress:  # noqa: N801 - used as a function
+    """A bar on standard error while it is a terminal, counting rows."""
+
+    def __init__(self, files: Sequence[str], items: Iterable[Recorded], *, shown: bool) -> None:
+        self._files = files
+        self._items = items
+        self._shown = shown and sys.stderr.isatty()
+
+    def __enter__(self) -> Iterable[Recorded]:
+        if not self._shown:
+            return self._items
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import Progress  # noqa: PLC0415
+
+        self._bar = Progress(
+            console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+        self._bar.start()
+        return self._bar.track(self._items, total=_rows(self._files), description="replaying")
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.stop()
+
+
+def _rows(files: Sequence[str]) -> float | None:
+    """Lines of all files; None where one can be read only once."""
+    found = 0
+    for name in files:
+        path = Path(name)
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            found += sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+    return found

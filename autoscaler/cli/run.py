@@ -1,0 +1,66 @@
+"""``autoscaler run``: the controller itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    rules: Annotated[
+        Path | None, typer.Option(envvar="AUTOSCALER_RULES", help="File or folder of alarms.", show_default=False)
+    ] = None,
+    policies: Annotated[
+        Path | None, typer.Option(envvar="AUTOSCALER_POLICIES", help="File or folder of groups, policies, schedules.")
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(envvar="AUTOSCALER_REDIS_URL", metavar="URL", help="Redis or Valkey; else one is started."),
+    ] = None,
+    mqtt: Annotated[
+        str | None, typer.Option(envvar="AUTOSCALER_MQTT_URL", metavar="URL", help="Broker to take measures from.")
+    ] = None,
+    mqtt_topic: Annotated[
+        str | None, typer.Option(envvar="AUTOSCALER_MQTT_TOPIC", metavar="FILTER", help="Default measures/#.")
+    ] = None,
+    amqp: Annotated[
+        str | None, typer.Option(envvar="AUTOSCALER_AMQP_URL", metavar="URL", help="Broker to take measures from.")
+    ] = None,
+    api: Annotated[
+        str | None, typer.Option(envvar="AUTOSCALER_API", metavar="HOST:PORT", help="Default 127.0.0.1:8042.")
+    ] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(envvar="AUTOSCALER_STATE_DIR", help="Where the Redis of its own keeps its data.")
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(envvar="AUTOSCALER_NAMESPACE", help="What every key in Redis begins with.")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(envvar="AUTOSCALER_LOG_FORMAT", metavar="json|console", help="Default console.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(envvar="AUTOSCALER_LOG_LEVEL", metavar="LEVEL", help="Default info.")
+    ] = None,
+) -> None:
+    """Run the controller until it is told to end.
+
+    Every setting is also a variable AUTOSCALER_…; docs/reference/settings.md names them all.
+    """
+    from autoscaler import app, settings  # noqa: PLC0415 - half a second
+
+    found = settings.load(
+        rules=rules,
+        policies=policies,
+        redis_url=redis,
+        mqtt_url=mqtt,
+        mqtt_topic=mqtt_topic,
+        amqp_url=amqp,
+        api=api,
+        state_dir=state_dir,
+        namespace=namespace,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    raise typer.Exit(app.run(found))

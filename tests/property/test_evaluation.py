@@ -1,0 +1,207 @@
+"""What holds of every alarm, whatever is measured and whenever it is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.alarms.alarm import AlarmRecord, AlarmState
+from autoscaler.alarms.evaluation import Consideration, Repetition, Sources, Transition, evaluate
+from autoscaler.alarms.rules import EvaluateWhen, Rule, TreatMissingData, WindowKind
+from autoscaler.alarms.time_constraints import TimeConstraint
+from tests.building import Watch, a_rule, a_view, an_alarm
+
+EPOCH = 1_790_000_000.0
+LOOKS = 400
+"""More looks than any of these alarms can need until nothing is left to happen."""
+
+ordering = st.sampled_from(
+    [
+        (WindowKind.ALIGNED, EvaluateWhen.BOUNDARY),
+        (WindowKind.ALIGNED, EvaluateWhen.SETTLED),
+        (WindowKind.ALIGNED, EvaluateWhen.MEASURE),
+        (WindowKind.SLIDING, EvaluateWhen.SETTLED),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    at: float
+    value: float
+    by: str
+    stamped: float
+
+
+@st.composite
+def rules(draw: st.DrawFn, *, waiting: bool = True, treated: bool = True) -> Rule:
+    window, evaluate_when = draw(ordering)
+    periods = draw(st.integers(1, 4))
+    seconds = st.sampled_from([0.0, 0.1, 3.0, 7.3, 15.0, 100.0])
+    return a_rule(
+        single=False,
+        reaggregation_method="mean",
+        window=window,
+        evaluate=evaluate_when,
+        granularity=draw(st.sampled_from([0.1, 0.3, 1.0, 2.0, 7.0, 10.0, 60.0])),
+        evaluation_periods=periods,
+        lateness=draw(st.sampled_from([0.0, 0.1, 5.0])),
+        hold_for=draw(seconds) if waiting else 0.0,
+        keep_firing_for=draw(seconds) if waiting else 0.0,
+        recovery_threshold=draw(st.sampled_from([None, 30.0])),
+        datapoints_to_alarm=draw(st.none() | st.integers(1, periods)) if treated else None,
+        treat_missing_data=draw(st.none() | st.sampled_from(TreatMissingData)) if treated else None,
+    )
+
+
+@st.composite
+def arrivals(draw: st.DrawFn, granularity: float) -> list[Arrival]:
+    """Measures as they come: in bursts, with gaps, late, from clocks that are ahead, several at once."""
+    now, found = EPOCH + draw(st.floats(0, 3)), []
+    steps = st.sampled_from([0.0, 0.05, 0.25, 0.5, 1.0, 1.0, 1.0, 2.5, 9.0])
+    drifts = st.sampled_from([0.0, 0.0, 0.0, -0.3, -2.0, -9.0, 0.4, 1.6])
+    for _ in range(draw(st.integers(0, 25))):
+        now += draw(steps) * granularity
+        stamped = now + draw(drifts) * granularity
+        found.append(Arrival(now, draw(st.sampled_from([10.0, 40.0, 90.0])), draw(st.sampled_from("ab")), stamped))
+    return found
+
+
+@st.composite
+def watched(draw: st.DrawFn) -> tuple[Watch, list[Arrival]]:
+    constraint = TimeConstraint(name="minutes", start="*/3 * * * *", duration=70)
+    alarm = an_alarm(
+        draw(rules()),
+        alarm_actions=draw(st.sampled_from([(), ("policy://out",), ("http://x",)])),
+        ok_actions=draw(st.sampled_from([(), ("policy://in",)])),
+        insufficient_data_actions=draw(st.sampled_from([(), ("policy://out",)])),
+        repeat_actions=draw(st.booleans()),
+        repeat_interval=draw(st.sampled_from([3.0, 60.0])),
+        time_constraints=draw(st.sampled_from([(), (constraint,)])),
+    )
+    sources = Sources(caught_up=draw(st.booleans()), max_hold=draw(st.sampled_from([5.0, 600.0])))
+    return Watch(alarm, sources), draw(arrivals(alarm.rule.granularity))
+
+
+def played(watch: Watch, arriving: list[Arrival]) -> None:
+    """Let time pass from due time to due time, with the measures in between; every look is checked."""
+    watch.look(EPOCH)
+    for arrival in arriving:
+        for _ in range(LOOKS):
+            due = watch.outcome.next_due
+            if due is None or due > arrival.at:
+                break
+            watch.look(due)
+            assert watch.outcome.next_due is None or watch.outcome.next_due > due
+        watch.report(arrival.value, at=arrival.stamped, by=arrival.by)
+        watch.look(arrival.at, late=arrival.stamped)
+        assert watch.outcome.next_due is None or watch.outcome.next_due > arrival.at
+
+
+@given(watched())
+def test_the_next_look_is_always_later_than_this_one(given_: tuple[Watch, list[Arrival]]) -> None:
+    played(*given_)
+
+
+@given(watched())
+def test_looking_twice_at_the_same_comes_to_nothing_new(given_: tuple[Watch, list[Arrival]]) -> None:
+    watch, arriving = given_
+    played(watch, arriving)
+    last = arriving[-1].at if arriving else EPOCH
+    record, due = watch.record, watch.outcome.next_due
+
+    assert watch.look(last) == ()
+    assert watch.record == record
+    assert watch.outcome.next_due == due
+
+
+@given(watched())
+def test_versions_rise_with_what_happens_and_only_then(given_: tuple[Watch, list[Arrival]]) -> None:
+    watch, arriving = given_
+    played(watch, arriving)
+    versions = [each.version for each in watch.happened if isinstance(each, Transition | Consideration | Repetition)]
+
+    assert versions == sorted(set(versions))
+    assert all(version <= watch.record.version for version in versions)
+
+
+@given(watched())
+def test_transitions_form_a_chain_that_ends_in_the_record(given_: tuple[Watch, list[Arrival]]) -> None:
+    watch, arriving = given_
+    played(watch, arriving)
+    transitions = [each for each in watch.happened if isinstance(each, Transition)]
+    states = [AlarmState.INSUFFICIENT_DATA, *(each.current for each in transitions)]
+
+    assert [each.previous for each in transitions] == states[:-1]
+    assert all(each.previous is not each.current for each in transitions)
+    assert watch.record.state is states[-1]
+
+
+@given(st.data(), rules(waiting=False, treated=False), st.floats(0, 100))
+def test_an_alarm_whose_data_stops_says_so_in_time(data: st.DataObject, rule: Rule, phase: float) -> None:
+    watch = Watch(an_alarm(rule))
+    time = EPOCH + phase
+    for _ in range(data.draw(st.integers(1, 12))):
+        for name in "ab":
+            watch.report(data.draw(st.sampled_from([10.0, 90.0])), at=time, by=name)
+        watch.look(time)
+        time += data.draw(st.sampled_from([0.2, 0.5, 1.0])) * rule.granularity
+    newest = max(max(points) for points in watch.points.values())
+    # one granule more where the newest measure lies in a granule that has only begun
+    limit = newest + (rule.evaluation_periods + 2) * rule.granularity + rule.lateness + 1e-6
+    watch.sleep(until=limit)
+
+    assert watch.record.state is AlarmState.INSUFFICIENT_DATA
+
+
+@given(watched())
+def test_silence_ends_in_quiet(given_: tuple[Watch, list[Arrival]]) -> None:
+    watch, arriving = given_
+    played(watch, arriving)
+    rule = watch.alarm.rule
+    last = max([EPOCH, *(max(each.at, each.stamped) for each in arriving)])
+    quiet = last + (rule.granules + 3) * rule.granularity + rule.lateness + rule.hold_for + rule.keep_firing_for
+    if watch.alarm.time_constraints or watch.alarm.repeat_actions:
+        return
+    quiet += watch.sources.max_hold if not watch.sources.caught_up else 0.0
+    looks = watch.sleep(until=quiet)
+
+    assert looks <= LOOKS + 600
+    if watch.sources.caught_up:
+        assert watch.outcome.next_due is None or watch.outcome.next_due > quiet
+
+
+@given(rules(), st.data())
+def test_boundaries_come_to_the_same_however_many_are_evaluated_at_once(rule: Rule, data: st.DataObject) -> None:
+    boundary = a_rule(
+        granularity=rule.granularity,
+        evaluation_periods=rule.evaluation_periods,
+        evaluate=EvaluateWhen.BOUNDARY,
+        hold_for=rule.hold_for,
+        keep_firing_for=rule.keep_firing_for,
+        recovery_threshold=rule.recovery_threshold,
+    )
+    first = int(EPOCH // rule.granularity) + 1
+    present = data.draw(st.lists(st.sampled_from([None, 10.0, 40.0, 90.0]), min_size=1, max_size=15))
+    present[0] = 40.0
+    points = {(first + n + 0.5) * rule.granularity: value for n, value in enumerate(present) if value is not None}
+    last = first + len(present)
+    alarm = an_alarm(boundary)
+
+    at_once = evaluate(alarm, AlarmRecord(), a_view({"r": points.items()}, now=last * rule.granularity), Sources())
+    one_by_one, record = [], AlarmRecord()
+    for index in range(first, last + 1):
+        now = index * rule.granularity
+        seen = {time: value for time, value in points.items() if time < now}
+        view = a_view({"r": seen.items()} if seen else {}, now=now)
+        outcome = evaluate(alarm, record, view, Sources())
+        record = outcome.record
+        one_by_one += outcome.happenings
+
+    def told(happenings: object) -> list[tuple[float, str, str, str]]:
+        assert isinstance(happenings, list | tuple)
+        return [(each.time, each.previous, each.current, each.reason) for each in happenings]
+
+    assert told(at_once.happenings) == told(one_by_one)
