@@ -58,7 +58,9 @@ class _Recorder(Silence):
         )
 
     def decided(self, decision: Decision) -> None:
-        """See :class:`autoscaler.engine.listen.Listener`."""
+        """See :class:`autoscaler.engine.listen.Listener`; equal refusals in a row are one happening."""
+        if decision.times > 1:
+            return
         happening: Happening = {
             "time": iso(decision.time),
             "event": "decision",

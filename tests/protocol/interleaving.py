@@ -274,7 +274,9 @@ class Story:
         self.pauses = scene.pauses
         self.store = scene.store(lambda: self.now)
         vars(self.store).update(pickle.loads(scene.prepared))
-        self.around = Surroundings(2, {name: [number] for number, name in enumerate(REPLICAS)})
+        self.around = Surroundings(2, {name: [] for name in REPLICAS})
+        for name, number in zip(REPLICAS, range(len(scene.batches)), strict=False):
+            self.around.queues[name].append(number)
         self.replicas = {name: Replica(name, scene, self.store, self.around) for name in REPLICAS}
 
     def actions(self) -> list[Action]:
@@ -378,7 +380,11 @@ class Explorer:
         if known is not None:
             story.end()
             return known
-        schedule = [*schedule, *self._forced(story)]
+        forced = self._forced(story)
+        if forced:
+            total = self._explore([*schedule, *forced], story)
+            self._schedules[key] = total
+            return total
         actions = story.actions()
         total = 0 if actions else 1
         if not actions:

@@ -115,7 +115,7 @@ def check_against(expected: Story) -> Callable[[Story], None]:
 
 def _measures_are_kept(story: Story) -> None:
     points = story.store.points()
-    for number, batch in enumerate(BATCHES):
+    for number, batch in enumerate(story.scene.batches):
         assert number in story.around.acknowledged, f"batch {number} was never acknowledged"
         for measure in batch:
             stored = dict(unpack(points.get(measure.resource_id, b"")).points())
