@@ -14,9 +14,20 @@ from typing import Any
 
 import pytest
 
-from autoscaler.adapters.memory import MemoryStore
 from autoscaler.measures.series import unpack
-from autoscaler.ports import Acceptance, Accepted, GroupPut, OutboxRow, Retry, Stale
+from autoscaler.ports import (
+    Acceptance,
+    Accepted,
+    AlreadyDecided,
+    Changed,
+    GroupPut,
+    OutboxRow,
+    Put,
+    Retry,
+    Stale,
+    WindowReply,
+    WindowWrite,
+)
 from tests.protocol.interleaving import (
     REPLICAS,
     Explored,
@@ -27,6 +38,7 @@ from tests.protocol.interleaving import (
     Surroundings,
     controller,
     finished,
+    stop,
 )
 from tests.protocol.scene import GROUP, alarm_id, declared, load_of
 
@@ -195,7 +207,10 @@ def test_an_undisturbed_run_makes_one_transition_and_moves_the_group_once() -> N
     "changes",
     [
         pytest.param({}, id="one-crash"),
-        pytest.param({"crashes": 0, "pauses": 1, "pause_seconds": 31.0}, id="one-pause-longer-than-every-lease"),
+        pytest.param(
+            {"batches": (BATCHES[0] + BATCHES[1],), "crashes": 0, "pauses": 1, "pause_seconds": 31.0},
+            id="one-pause-longer-than-every-lease",
+        ),
     ],
 )
 def test_every_schedule_comes_to_the_same_end(changes: dict[str, Any]) -> None:
@@ -203,3 +218,62 @@ def test_every_schedule_comes_to_the_same_end(changes: dict[str, Any]) -> None:
 
     assert found.schedules > 1_000_000
     assert found.endings > 10
+
+
+class StateBeforeActions(Journal):
+    """Puts a verdict into force and its actions into the outbox by two calls."""
+
+    async def accept(self, acceptances: Sequence[Acceptance], *, lease: float) -> list[Accepted | Stale | Retry]:
+        answers = await super().accept([replace(each, rows=()) for each in acceptances], lease=lease)
+        await stop("rows")
+        return [
+            Accepted(self._queue(each.rows, self._clock(), lease)) if isinstance(answer, Accepted) else answer
+            for each, answer in zip(acceptances, answers, strict=True)
+        ]
+
+
+class WhoeverComesLast(Journal):
+    """Takes a verdict whatever version of the record it was made from."""
+
+    def _accept(self, acceptance: Acceptance, now: float, lease: float) -> Accepted | Stale | Retry:
+        alarm = self._alarms.get(acceptance.alarm_id)
+        present = 0 if alarm is None else alarm.version
+        return super()._accept(replace(acceptance, expected=present), now, lease)
+
+
+class Forgetful(Journal):
+    """Does not know what it has decided."""
+
+    async def put_group(self, put: GroupPut) -> Put | AlreadyDecided | Changed:
+        for group in self._groups.values():
+            group.decided.clear()
+        return await super().put_group(put)
+
+
+class Unmarked(Journal):
+    """Leaves no mark for those who would take over an evaluation."""
+
+    async def write(self, writes: Sequence[WindowWrite]) -> list[WindowReply]:
+        before = {item: due for item, due in self.due().items() if item[0] == "window"}
+        replies = await super().write(writes)
+        for write in writes:
+            item = ("window", write.spec.window_id)
+            self._work.remove(item)
+            if item in before and before[item] > self._clock():
+                self._work.set(item, before[item])
+        return replies
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"acknowledges_first": True}, "measure lost", id="acknowledged-before-it-is-written"),
+        pytest.param({"store": StateBeforeActions}, "without its action", id="state-and-actions-in-two-calls"),
+        pytest.param({"store": WhoeverComesLast}, "history doubled|transitions differ", id="no-version-check"),
+        pytest.param({"store": Forgetful}, "decided twice", id="decisions-not-told-apart"),
+        pytest.param({"store": Unmarked}, "differ|left", id="no-mark-for-the-survivors"),
+    ],
+)
+def test_a_broken_protocol_is_found_out(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(AssertionError, match=words):
+        explored(scene(**changes))

@@ -59,7 +59,7 @@ def test_a_sliding_window_ends_where_it_is_told_and_its_granules_meet() -> None:
     ("window", "expected"),
     [
         pytest.param(aligned_window(a_rule(), 1), [None, 1.0, 2.0], id="aligned-takes-the-begin"),
-        pytest.param(sliding_window(SLIDING, 20.0), [None, 1.5, 3.0], id="sliding-takes-the-end"),
+        pytest.param(sliding_window(SLIDING, 20.0), [1.0, 1.5, 3.0], id="sliding-takes-the-end"),
     ],
 )
 def test_a_measure_on_a_boundary_is_in_one_granule_only(window: list[object], expected: list[float]) -> None:
