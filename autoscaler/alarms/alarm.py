@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
@@ -79,6 +79,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
                 return self.alarm_actions
             case AlarmState.INSUFFICIENT_DATA:
                 return self.insufficient_data_actions
+            case _:
+                assert_never(state)
 
 
 def declared_id(project_id: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -12,7 +12,7 @@ from starlette.routing import Route
 from autoscaler import __version__
 from autoscaler.api import alarms, condition, faults, groups, letters, policies
 from autoscaler.api.callers import REQUEST_ID, RequestIds, SameOrigin
-from autoscaler.api.measures import Decode, MeasuresEndpoint
+from autoscaler.api.measures import DESCRIBED, Decode, MeasuresEndpoint
 
 if TYPE_CHECKING:
     from autoscaler.api.metrics import Metrics
@@ -52,6 +52,7 @@ def create_app(
     ):
         app.include_router(router)
     faults.install(app)
+    _describe_measures(app)
     app.add_middleware(SameOrigin, allowed=cors_origins)
     if cors_origins:
         app.add_middleware(
@@ -63,3 +64,14 @@ def create_app(
         )
     app.add_middleware(RequestIds)
     return app
+
+
+def _describe_measures(app: FastAPI) -> None:
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = described()
+        schema["paths"].setdefault("/v1/measures", DESCRIBED)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to extend it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -49,6 +49,42 @@ class Decoded(Protocol):
         """The others."""
         ...
 
+
+DESCRIBED: Final[dict[str, Any]] = {
+    "post": {
+        "tags": ["measures"],
+        "summary": "Measures",
+        "description": "One measure, a list, or one per line; answered when they are written.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["metric", "resource_id", "timestamp", "value"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "metric": {"type": "string"},
+                            "resource_id": {"type": "string"},
+                            "timestamp": {"oneOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]},
+                            "value": {"type": "number"},
+                            "unit": {"type": "string"},
+                            "project_id": {"type": "string"},
+                            "metadata": {"type": "object"},
+                        },
+                    }
+                }
+            },
+        },
+        "responses": {
+            "202": {"description": "How many were accepted, and for each rejected one its index and the reason."},
+            "400": {"description": "Nothing of the body could be read."},
+            "413": {"description": "The body is too long."},
+            "503": {"description": "The store is away; send the same again."},
+        },
+    }
+}
+"""This path in OpenAPI, of which a plain route says nothing."""
 
 Decode = Callable[[bytes], Decoded]
 """The measures of a body, and what of it could not be taken; never raises."""

@@ -28,7 +28,7 @@ def router(service: Service) -> APIRouter:
         name: str,
         caller: Caller,
         asked: ExecuteBody | None = None,
-        idempotency_key: Annotated[str, Header(min_length=1, max_length=255)] | None = None,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
     ) -> DecisionAnswer:
         """Apply a policy now; the same ``Idempotency-Key`` is decided once."""
         # a request id does not do: one of OpenStack's may run through several calls

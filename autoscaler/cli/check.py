@@ -31,7 +31,8 @@ def check(
     from autoscaler.declarations import Declarations, load, warnings  # noqa: PLC0415
     from autoscaler.errors import DeclarationError  # noqa: PLC0415
 
-    declared, errors = Declarations(), ()
+    declared = Declarations()
+    errors: Sequence[Problem] = ()
     try:
         found = texts(paths)
         if not found:

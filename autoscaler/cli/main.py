@@ -48,7 +48,7 @@ app.add_typer(policies.app, name="policies")
 app.add_typer(dead_letters.app, name="dead-letters")
 
 
-def _version(*, asked: bool) -> None:
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it
     if asked:
         typer.echo(f"autoscaler {__version__}")
         raise typer.Exit
@@ -58,8 +58,7 @@ def _version(*, asked: bool) -> None:
 def root(
     *,
     _: Annotated[
-        bool,
-        typer.Option("--version", help="Say which version this is.", callback=lambda asked: _version(asked=asked), is_eager=True),
+        bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Alarms on streaming measures, and groups that scale by them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,8 @@ SHOWN_REJECTIONS = 20
 
 def replay(
     files: Annotated[
-        list[str], typer.Argument(help="CSV with timestamp,value, or JSON lines of measures; - is stdin.", metavar="FILE…")
+        list[str],
+        typer.Argument(help="CSV with timestamp,value, or JSON lines of measures; - is stdin.", metavar="FILE…"),
     ],
     rules: Rules,
     policies: Policies = None,
@@ -34,7 +36,7 @@ def replay(
     project_id: Annotated[str, typer.Option(help="Project of a CSV.")] = "",
     metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata of a CSV.")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Leave out what is later; go on to it.")] = None,
-    how: Annotated[Format, typer.Option("--format", help="A line of JSON for each happening, or a table.")] = Format.JSON,
+    how: Annotated[Format, typer.Option("--format", help="Lines of JSON, or a table at the end.")] = Format.JSON,
 ) -> None:
     """Run rules over recorded measures, on the measures' own clock."""
     from autoscaler.simulation.replay import Label, declared, moment, recorded  # noqa: PLC0415 - a third of a second
@@ -132,29 +134,19 @@ def _row(happening: dict[str, Any]) -> list[str]:
     return [happening["time"], happening["decision"], what, change, f"{happening['reason']}: {happening['text']}"]
 
 
-class _progress:  # noqa: N801 - used as a function
-    """A bar on standard error while it is a terminal, counting rows."""
+@contextmanager
+def _progress(files: Sequence[str], items: Iterable[Recorded], *, shown: bool) -> Iterator[Iterable[Recorded]]:
+    """The items, counted by a bar on standard error while that is a terminal."""
+    if not shown or not sys.stderr.isatty():
+        yield items
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
 
-    def __init__(self, files: Sequence[str], items: Iterable[Recorded], *, shown: bool) -> None:
-        self._files = files
-        self._items = items
-        self._shown = shown and sys.stderr.isatty()
-
-    def __enter__(self) -> Iterable[Recorded]:
-        if not self._shown:
-            return self._items
-        from rich.console import Console  # noqa: PLC0415
-        from rich.progress import Progress  # noqa: PLC0415
-
-        self._bar = Progress(
-            console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
-        )
-        self._bar.start()
-        return self._bar.track(self._items, total=_rows(self._files), description="replaying")
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._bar.stop()
+    # what is printed meanwhile goes to standard output, which is not the bar's
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        yield bar.track(items, total=_rows(files), description="replaying")
 
 
 def _rows(files: Sequence[str]) -> float | None:

@@ -297,6 +297,9 @@ class Scaler:
         held_here = replace(
             record, version=record.version + 1, owner=self._replica, owned_until=state.now + RESIDENT_HOLD
         )
+        if record.owner != self._replica:
+            # the members that another held have ended with it
+            held_here = replace(held_here, size=None, ready=0, members=())
         put = GroupPut(group.name, record.version, state.freeze, held_here)
         answer = await self._store.put_group(put)
         if isinstance(answer, Changed):
@@ -430,7 +433,11 @@ class Scaler:
         actor = Actor(kind="controller", name="declared bounds")
         ask = Ask(f"bounds:{group.name}:{plan.generation}", actor, Reason.BOUNDS, generation=plan.generation)
         state = await self._store.group(group.name)
-        if state.record.declared == declared or state.record.desired_capacity is None:
+        desired = state.record.desired_capacity
+        if state.record.declared == declared or desired is None:
+            return
+        if declared.clamp(desired) == desired:
+            await self._change(group, lambda record: replace(record, declared=declared, min_size=None, max_size=None))
             return
         await self._decide(group, lambda state: with_declared_bounds(ask, _situation(group, state)))
 

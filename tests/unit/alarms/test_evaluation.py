@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
 from autoscaler.alarms.evaluation import (
@@ -203,7 +204,7 @@ def test_a_boundary_outside_the_constraints_is_passed_over() -> None:
     for at in range(3595, 3700, 10):
         watch.report(90.0, at=at)
     watch.look(3620.0)
-    watch.points = {"r": {at: 10.0 for at in range(3605, 3700, 10)}}
+    watch.points = {"r": dict.fromkeys(range(3605, 3700, 10), 10.0)}
     watch.look(3700.0)
 
     assert states(watch) == [(3610.0, ALARM)]
@@ -236,8 +237,6 @@ def test_what_waits_for_a_time_between_boundaries_does_not_wait_for_the_next() -
 
 
 def change(record: AlarmRecord, **fields: object) -> AlarmRecord:
-    from msgspec.structs import replace
-
     return replace(record, version=record.version + 1, **fields)
 
 
@@ -401,10 +400,7 @@ def test_actions_are_repeated_by_the_clock_with_aodhs_text() -> None:
     assert repeated(watch) == [(200.0, 1), (260.0, 2), (320.0, 3), (380.0, 4)]
     last = watch.happened[-1]
     assert isinstance(last, Repetition)
-    assert (
-        last.reason
-        == "Remaining as insufficient data due to 0 samples outside threshold, most recent: None"
-    )
+    assert last.reason == "Remaining as insufficient data due to 0 samples outside threshold, most recent: None"
 
 
 def test_repetitions_that_were_slept_through_are_not_made_up_for() -> None:
@@ -508,7 +504,9 @@ def test_a_late_measure_inside_the_window_changes_the_present_point() -> None:
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        pytest.param(MEASURE, "Transition to alarm due to 2 samples outside threshold, most recent: 300.0", id="aligned"),
+        pytest.param(
+            MEASURE, "Transition to alarm due to 2 samples outside threshold, most recent: 300.0", id="aligned"
+        ),
         pytest.param(
             BOUNDARY, "Transition to alarm due to 2 samples outside threshold, most recent: 300.0", id="boundary"
         ),

@@ -93,9 +93,7 @@ def test_a_series_may_report_and_yet_have_no_value() -> None:
 
 
 def test_the_rate_of_an_aggregate_is_taken_after_aggregating_and_passes_over_gaps() -> None:
-    rule = a_rule(
-        single=False, aggregation_method="rate:mean", reaggregation_method="mean", rate_of_aggregate=True
-    )
+    rule = a_rule(single=False, aggregation_method="rate:mean", reaggregation_method="mean", rate_of_aggregate=True)
     view = a_view({"a": [(1.0, 10.0), (11.0, 14.0), (31.0, 20.0)], "b": [(2.0, 20.0), (12.0, 20.0)]}, now=40.0)
 
     found = aggregates(rule, view, [aligned(index, 10.0) for index in range(4)])
@@ -136,9 +134,7 @@ def test_the_interval_is_that_of_a_typical_series(series: dict[str, Points], exp
         pytest.param(SLIDING, {"a": every(6, 0, 60)}, False, id="a-granule-half-empty-by-nature"),
     ],
 )
-def test_a_window_slides_where_granules_can_be_full(
-    rule: Rule, series: dict[str, Points], *, expected: bool
-) -> None:
+def test_a_window_slides_where_granules_can_be_full(rule: Rule, series: dict[str, Points], *, expected: bool) -> None:
     assert slides(rule, a_view(series, now=60.0)) is expected
 
 

@@ -1,0 +1,150 @@
+"""The API on the real engine, with a store in memory and a clock that is set."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+
+from autoscaler.adapters.actions.memory import MemoryAction
+from autoscaler.adapters.listeners import Listeners, LoggingListener
+from autoscaler.adapters.memory import MemoryStore
+from autoscaler.adapters.schedule import CronCalendar
+from autoscaler.adapters.sources.decode import decode
+from autoscaler.adapters.targets.dry_run import DryRunTarget
+from autoscaler.api import create_app
+from autoscaler.api.metrics import Metrics
+from autoscaler.declarations import load
+from autoscaler.engine.controller import Controller
+from autoscaler.engine.run import Runner, Wake
+from autoscaler.engine.service import Service
+from autoscaler.errors import TemporaryError
+from autoscaler.ports import WindowReply, WindowWrite
+
+NOW = 1_800_000_000.0
+
+DECLARED = """
+alarms:
+  - name: busy
+    type: threshold
+    description: too busy
+    severity: critical
+    rule: {metric: cpu, resource_id: vm-1, aggregation_method: mean, granularity: 60, evaluation_periods: 1,
+           comparison_operator: gt, threshold: 70, window: aligned, evaluate: measure}
+    alarm_actions: ["policy://out", "https://me:secret@hooks.example.org/a?Signature=abc&token=def"]
+    time_constraints: [{name: always, start: "* * * * *", duration: 86400}]
+  - name: shop/slow
+    type: aggregation
+    rule: {metric: latency, match: {service: shop}, aggregation_method: mean, granularity: 60, threshold: 1,
+           comparison_operator: gt, for: 30}
+    alarm_actions: ["log://"]
+groups:
+  - {name: web, min_size: 1, max_size: 5, desired_capacity: 2, cooldown: 60, target: {type: dry_run}}
+policies:
+  - {name: out, group: web, adjustment_type: change_in_capacity, scaling_adjustment: 1}
+  - {name: in, group: web, adjustment_type: change_in_capacity, scaling_adjustment: -1}
+"""
+
+
+class ShakyStore(MemoryStore):
+    """A memory store that can be taken away."""
+
+    away = False
+
+    async def write(self, writes: Sequence[WindowWrite]) -> list[WindowReply]:
+        if self.away:
+            raise TemporaryError("the store is away")
+        return await super().write(writes)
+
+
+@dataclass
+class Api:
+    """A running controller and a client of its API."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    service: Service
+    store: ShakyStore
+    runner: Runner
+    controller: Controller
+    missing: list[str]
+    wake: Wake
+    now: list[float]
+
+    def measure(self, value: float = 90.0, **changes: object) -> dict[str, object]:
+        """A measure of now."""
+        return {"metric": "cpu", "resource_id": "vm-1", "timestamp": self.now[0], "value": value, **changes}
+
+    def later(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now[0] += seconds
+        self.wake.at(-math.inf)
+
+    async def settled(self) -> None:
+        """Wait until the group was looked at and nothing is under way."""
+        async with asyncio.timeout(10):
+            while True:
+                record = (await self.service.group("web")).state.record
+                if record.size is not None and not record.resizing:
+                    return
+                self.later(1.0)
+                await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def running(cors_origins: Sequence[str] = ()) -> AsyncIterator[Api]:
+    """A controller at work, its group already looked at."""
+    now, missing = [NOW], []
+    store, metrics, wake = ShakyStore(lambda: now[0]), Metrics(), Wake()
+    action = MemoryAction()
+    controller = Controller(
+        store,
+        Listeners([LoggingListener(), metrics]),
+        actions=dict.fromkeys(("http", "https", "log"), action),
+        targets={"dry_run": DryRunTarget()},
+        calendar=CronCalendar(),
+        replica="here",
+        woken=wake.at,
+    )
+
+    async def same_generation(_: str) -> None: ...
+
+    runner = Runner(
+        controller,
+        [],
+        wake=wake,
+        clock=lambda: now[0],
+        replica="here",
+        version="1",
+        max_hold=600,
+        generation_changed=same_generation,
+    )
+    declared = load({"declared.yaml": DECLARED})
+    await controller.adopt(declared.generation, declared.alarms, declared.groups, declared.policies, declared.schedules)
+    service = Service(controller, runner)
+
+    async def readiness() -> list[str]:
+        return missing
+
+    app = create_app(
+        service,
+        decode=lambda body: decode(body, now=now[0], trusted=False),
+        metrics=metrics,
+        readiness=readiness,
+        cors_origins=cors_origins,
+    )
+    transport = httpx.ASGITransport(app, client=("192.0.2.7", 4711))
+    async with (
+        httpx.AsyncClient(transport=transport, base_url="http://api") as client,
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(runner.run())
+        found = Api(app, client, service, store, runner, controller, missing, wake, now)
+        await found.settled()
+        yield found
+        runner.stop()

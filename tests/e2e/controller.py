@@ -1,0 +1,86 @@
+"""The installed command as a subprocess, to be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Self
+
+START_SECONDS = 60.0
+
+
+class ControllerProcess:
+    """``python -m autoscaler run``, with everything it says in a file.
+
+    Args:
+        folder: where its log goes.
+        port: of its API.
+        settings: as ``AUTOSCALER_…``, without the prefix.
+    """
+
+    def __init__(self, folder: Path, *, port: int, settings: dict[str, str]) -> None:
+        self.port = port
+        self._log = folder / "controller.log"
+        self._environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("AUTOSCALER_")
+        } | {f"AUTOSCALER_{name}": value for name, value in settings.items()}
+        self._environment |= {"AUTOSCALER_API": f"127.0.0.1:{port}", "AUTOSCALER_STATE_DIR": str(folder / "state")}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self.kill()
+
+    def start(self) -> None:
+        """Start; returns at once."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "autoscaler", "run"], env=self._environment, stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+        self._process = None
+
+    def end(self) -> int:
+        """Ask it to end; its exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(40)
+        self._process = None
+        return code
+
+    def until_ready(self) -> None:
+        """Wait until it does its work."""
+        end = time.monotonic() + START_SECONDS
+        said = ""
+        while time.monotonic() < end:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                raise AssertionError(f"the controller ended by itself:\n{self.log()}")
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                    return
+            except urllib.error.HTTPError as error:
+                said = error.read().decode()
+            except OSError as error:
+                said = str(error)
+            time.sleep(0.05)
+        raise TimeoutError(f"not ready after {START_SECONDS:g} s: {said}\n{self.log()}")
+
+    def log(self) -> str:
+        """What it said last."""
+        return self._log.read_text(errors="replace")[-5000:]

@@ -1,0 +1,137 @@
+"""Controllers on one memory store, one target and a clock that tests turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autoscaler.adapters.actions.memory import MemoryAction
+from autoscaler.adapters.memory import MemoryStore
+from autoscaler.adapters.schedule import CronCalendar
+from autoscaler.adapters.sources.decode import decode
+from autoscaler.adapters.targets.memory import MemoryTarget
+from autoscaler.declarations import load
+from autoscaler.engine.controller import Controller
+from autoscaler.engine.ingest import Written
+from autoscaler.engine.listen import Silence
+from autoscaler.measures.measure import Measure
+from autoscaler.ports import Undecoded
+from autoscaler.scaling.decision import Decision
+from autoscaler.scaling.group import Group, GroupRecord
+
+
+class Bench:
+    """Declarations in virtual time, with a target of memory.
+
+    Args:
+        replicas: controllers on the same store; what comes due is offered to each in turn.
+        size: members that the target begins with.
+    """
+
+    def __init__(self, document: str, *, begins: float = 1000.0, replicas: int = 1, size: int = 1) -> None:
+        self.now = begins
+        self.store = MemoryStore(lambda: self.now)
+        self.target = MemoryTarget(named=False)
+        self.target.set_size("web", size)
+        self.action = MemoryAction()
+        self.declared = load({"bench.yaml": document})
+        self.controllers = [self._controller(f"replica-{number}") for number in range(replicas)]
+
+    def _controller(self, name: str) -> Controller:
+        return Controller(
+            self.store,
+            Silence(),
+            actions=dict.fromkeys(("http", "https", "log"), self.action),
+            targets={"dry_run": self.target},
+            calendar=CronCalendar(),
+            replica=name,
+            jitter=lambda: 0.5,
+        )
+
+    async def begin(self) -> None:
+        for controller in self.controllers:
+            await self._adopt(controller)
+        await self.work()
+
+    async def _adopt(self, controller: Controller) -> None:
+        declared = self.declared
+        await controller.adopt(
+            declared.generation, declared.alarms, declared.groups, declared.policies, declared.schedules
+        )
+
+    async def declare(self, document: str) -> None:
+        """Other declarations from now on."""
+        self.declared = load({"bench.yaml": document})
+        await self.begin()
+
+    async def restart(self) -> None:
+        """Every controller is gone, and new ones take their place on the same store."""
+        self.controllers = [self._controller(f"restarted-{number}") for number in range(len(self.controllers))]
+        await self.begin()
+
+    @property
+    def controller(self) -> Controller:
+        return self.controllers[0]
+
+    @property
+    def group(self) -> Group:
+        return self.declared.groups["web"]
+
+    async def record(self) -> GroupRecord:
+        return (await self.store.group("web")).record
+
+    async def decisions(self) -> list[Decision]:
+        """Oldest first; equal holds in a row are one."""
+        return list(reversed(await self.store.decisions("web", limit=1000)))
+
+    async def moves(self) -> list[tuple[int | None, int | None]]:
+        return [(made.before, made.to) for made in await self.decisions() if made.decision == "scale"]
+
+    async def last(self) -> Decision:
+        return (await self.store.decisions("web", limit=1))[0]
+
+    async def transitions(self, alarm: str) -> list[str]:
+        (alarm_id,) = [each.alarm_id for each in self.declared.alarms.values() if each.name == alarm]
+        entries = reversed(await self.store.history(alarm_id, limit=1000))
+        return [entry.detail["state"] for entry in entries if entry.type == "state transition"]
+
+    async def received(self, measures: Sequence[Mapping[str, Any]]) -> Sequence[Undecoded]:
+        """What a live source would do with a message; what of it was refused."""
+        decoded = decode(json.dumps(measures).encode(), now=self.now, trusted=False)
+        await self.take(decoded.measures)
+        return decoded.rejected
+
+    async def take(self, measures: Sequence[Measure]) -> None:
+        if measures:
+            await self._evaluate(self.controller, await self.controller.write(measures))
+        await self.work()
+
+    async def until(self, time: float) -> None:
+        """Let time pass, each thing being done when it is due."""
+        while self.now < time:
+            due = await self.work()
+            self.now = time if due is None else max(self.now, min(time, due))
+        await self.work()
+
+    async def work(self) -> float | None:
+        """Do what is due now; when the next is."""
+        for _ in range(1000):
+            dues = [await self._work(controller) for controller in self.controllers]
+            if all(due is None or due > self.now for due in dues):
+                return min((due for due in dues if due is not None), default=None)
+        raise AssertionError(f"work at {self.now} never ends")
+
+    async def _work(self, controller: Controller) -> float | None:
+        claimed = await controller.claim()
+        windows = [item.key for item in claimed.items if item.kind == "window"]
+        if windows:
+            await self._evaluate(controller, await controller.write((), windows))
+        for item in claimed.items:
+            if item.kind != "window":
+                await controller.do(item)
+        return self.now if claimed.items else claimed.next_due
+
+    async def _evaluate(self, controller: Controller, written: Written) -> None:
+        for lane in (await controller.evaluate(written)).lanes:
+            await controller.drain(lane)

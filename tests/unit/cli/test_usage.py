@@ -1,0 +1,145 @@
+"""Commands that need no controller: help, version, check, and wrong use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoscaler import __version__
+from tests.unit.cli.conftest import Shell
+
+ROOT = Path(__file__).parents[3]
+RULES = """
+alarms:
+  - name: busy
+    type: threshold
+    rule: {metric: cpu, resource_id: r, aggregation_method: mean, granularity: 60, threshold: 70,
+           comparison_operator: gt}
+    alarm_actions: ["policy://out"]
+"""
+POLICIES = """
+groups:
+  - {name: web, min_size: 1, max_size: 5, target: {type: dry_run}}
+policies:
+  - {name: out, group: web, adjustment_type: change_in_capacity, scaling_adjustment: 1}
+"""
+
+
+@pytest.fixture
+def declared(tmp_path: Path) -> Path:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    (tmp_path / "policies.yaml").write_text(POLICIES)
+    return tmp_path
+
+
+def test_the_version_is_said(shell: Shell) -> None:
+    assert shell.run("--version").stdout == f"autoscaler {__version__}\n"
+
+
+def test_the_help_names_every_command(shell: Shell) -> None:
+    found = shell.run("--help").stdout
+
+    names = ("run", "demo", "check", "replay", "simulate", "alarms", "groups", "freeze", "policies", "dead-letters")
+    assert all(name in found for name in names)
+
+
+def test_the_command_line_starts_without_heavy_modules() -> None:
+    code = (
+        "import sys; import autoscaler.__main__; "
+        "print([name for name in ('fastapi', 'aio_pika', 'aiomqtt', 'redis', 'pydantic', 'httpx', 'uvicorn') "
+        "if name in sys.modules])"
+    )
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        pytest.param(("nix",), "No such command", id="unknown-command"),
+        pytest.param(("groups", "nix"), "No such command", id="unknown-subcommand"),
+        pytest.param(("groups", "list", "--nix"), "No such option", id="unknown-option"),
+        pytest.param(("groups", "list", "--format", "xml"), "xml", id="unknown-format"),
+        pytest.param(("groups", "show"), "Missing argument", id="missing-argument"),
+        pytest.param(("replay", "x.csv"), "--rules", id="missing-option"),
+        pytest.param(("replay", "x.csv", "--rules", "r", "--metadata", "k"), "expected KEY=VALUE", id="metadata"),
+        pytest.param(("simulate", "--rules", "r"), "expected --stdio", id="no-stdio"),
+        pytest.param(("demo", "--duration", "soon"), "expected a duration", id="duration"),
+    ],
+)
+def test_wrong_use_is_said_in_a_sentence(shell: Shell, words: tuple[str, ...], part: str) -> None:
+    found = shell.run(*words)
+
+    assert found.exit_code == 2
+    assert part in found.stderr
+    assert "Traceback" not in found.output
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        pytest.param(("--api", "nowhere"), "AUTOSCALER_API: expected HOST:PORT", id="address"),
+        pytest.param(("--redis", "http://h"), "AUTOSCALER_REDIS_URL: expected a URL that begins with", id="redis"),
+        pytest.param(("--log-level", "loud"), "AUTOSCALER_LOG_LEVEL", id="level"),
+    ],
+)
+def test_a_controller_with_wrong_settings_does_not_start(shell: Shell, words: tuple[str, ...], sentence: str) -> None:
+    found = shell.run("run", *words)
+
+    assert (found.exit_code, sentence in found.stderr) == (1, True)
+
+
+def test_declarations_without_fault_are_counted(shell: Shell, declared: Path) -> None:
+    found = shell.run("check", str(declared))
+
+    assert (found.exit_code, found.stdout) == (
+        0,
+        "2 files read: 1 alarm, 1 group, 1 policy, 0 schedules; 0 warnings.\n",
+    )
+
+
+def test_shipped_declarations_have_no_fault(shell: Shell) -> None:
+    found = shell.run("check", *(str(ROOT / kind / "web.yaml") for kind in ("rules", "policies")))
+
+    assert found.exit_code == 0, found.output
+
+
+def test_each_fault_is_one_line_with_its_place(shell: Shell, declared: Path) -> None:
+    rules = declared / "rules.yaml"
+    rules.write_text(RULES.replace("granularity: 60", "granularity: 0").replace("policy://out", "policy://uot"))
+
+    found = shell.run("check", str(declared))
+
+    assert found.exit_code == 1
+    assert found.stdout == f"{rules}:5:80: alarms[0].rule.granularity: expected at least 1, got 0\n"
+    assert found.stderr == "1 error; nothing of this would be loaded.\n"
+
+
+def test_warnings_fail_only_where_that_is_asked_for(shell: Shell, declared: Path) -> None:
+    rules = declared / "rules.yaml"
+    rules.write_text(RULES.replace('alarm_actions: ["policy://out"]', "enabled: false"))
+
+    warned, strict = shell.run("check", str(declared)), shell.run("check", "--strict", str(declared))
+
+    assert (warned.exit_code, strict.exit_code) == (0, 1)
+    assert f'{rules}:3:5: alarms[0]: warning: alarm "busy" can never fire: it is not enabled\n' in warned.stdout
+
+
+def test_a_check_answers_programs_in_json(shell: Shell, declared: Path) -> None:
+    found = json.loads(shell.run("check", "--format", "json", str(declared)).stdout)
+
+    assert (found["errors"], found["warnings"], found["alarms"], found["policies"]) == ([], [], 1, 1)
+
+
+def test_a_path_with_nothing_in_it_is_a_fault(shell: Shell, tmp_path: Path) -> None:
+    empty, missing = shell.run("check", str(tmp_path)), shell.run("check", str(tmp_path / "nix"))
+
+    assert (empty.exit_code, missing.exit_code) == (1, 1)
+    assert "nothing was checked" in empty.stderr
+    assert "expected a file or folder that can be read" in missing.stdout
