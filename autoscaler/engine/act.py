@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
@@ -67,19 +68,19 @@ class Actor:
 
     async def _carried_out(self, row: OutboxRow) -> bool:
         """Whether the head is dealt with, for good or by burying it."""
-        now = await self._store.now()
+        begun = asyncio.get_running_loop().time()
         try:
             await self._call(row)
         except PermanentError as error:
-            await self._bury(row, "refused", str(error), now)
+            await self._bury(row, "refused", str(error))
             return True
         except TemporaryError as error:
             if row.attempts + 1 >= self._max_attempts:
-                await self._bury(row, "given up", str(error), now)
+                await self._bury(row, "given up", str(error))
                 return True
-            await self._put_off(row, error, now)
+            await self._put_off(row, error)
             return False
-        self._listener.acted(row, "delivered", await self._store.now() - row.created)
+        self._listener.acted(row, "delivered", asyncio.get_running_loop().time() - begun)
         return True
 
     async def _call(self, row: OutboxRow) -> None:
@@ -92,7 +93,8 @@ class Actor:
             raise PermanentError(f"nothing carries out {scheme}://")
         await action.deliver(row)
 
-    async def _put_off(self, row: OutboxRow, error: TemporaryError, now: float) -> None:
+    async def _put_off(self, row: OutboxRow, error: TemporaryError) -> None:
+        now = await self._store.now()
         backoff = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(row.attempts, 10))
         delay = backoff * (0.5 + self._jitter() / 2) if error.delay is None else error.delay
         log.warning("action put off", alarm_id=row.alarm_id, row=row.id, attempts=row.attempts + 1, error=str(error))
@@ -100,7 +102,8 @@ class Actor:
         self._listener.acted(row, "retried", now - row.created)
         self._woken(now + delay)
 
-    async def _bury(self, row: OutboxRow, reason: str, detail: str, now: float) -> None:
+    async def _bury(self, row: OutboxRow, reason: str, detail: str) -> None:
+        now = await self._store.now()
         log.error("action buried", alarm_id=row.alarm_id, row=row.id, reason=reason, error=detail)
         letter = DeadLetter(
             kind="action",

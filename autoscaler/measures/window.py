@@ -30,6 +30,7 @@ class WindowSpec:
         horizon: seconds of event time that are kept, the longest that any of its alarms looks back.
         max_series: a series beyond this is refused.
         max_points: per series; the oldest go first.
+        window_id: of (project, metric, match): stable over restarts, replicas and changes of what is computed.
     """
 
     project_id: str
@@ -38,12 +39,11 @@ class WindowSpec:
     horizon: float
     max_series: int = 10_000
     max_points: int = 10_000
+    window_id: str = field(init=False, compare=False)
 
-    @property
-    def window_id(self) -> str:
-        """Stable over restarts, replicas and changes of what is computed; 24 hexadecimal digits."""
+    def __post_init__(self) -> None:
         identity = json.dumps([self.project_id, self.metric, to_search(self.match)], sort_keys=True)
-        return hashlib.sha256(identity.encode()).hexdigest()[:24]
+        object.__setattr__(self, "window_id", hashlib.sha256(identity.encode()).hexdigest()[:24])
 
     def widened(self, other: WindowSpec) -> WindowSpec:
         """This window, kept long and large enough for both."""
