@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -55,20 +55,26 @@ class Actor:
         self._jitter = jitter
 
     async def drain(self, lane: str) -> None:
-        """Carry out a leased lane's rows, one after another, until it is empty or its head must be tried later.
+        """Carry out a lane that was claimed. Raises as :meth:`carry_out`."""
+        row = await self._store.head(lane)
+        if row is not None:
+            await self.carry_out(row)
+
+    async def carry_out(self, head: OutboxRow) -> None:
+        """Carry out a leased lane's rows from its head on, until it is empty or a row must be tried later.
 
         Raises:
             TemporaryError: the store could not be reached; the lease brings the lane up again.
         """
-        row = await self._store.head(lane)
+        row: OutboxRow | None = head
         while row is not None:
             if not await self._carried_out(row):
                 return
-            row = await self._store.delivered(lane, row.id, lease=LANE_LEASE)
+            row = await self._store.delivered(row.lane, row.id, lease=LANE_LEASE)
 
     async def _carried_out(self, row: OutboxRow) -> bool:
         """Whether the head is dealt with, for good or by burying it."""
-        begun = asyncio.get_running_loop().time()
+        begun = time.monotonic()
         try:
             await self._call(row)
         except PermanentError as error:
@@ -80,7 +86,7 @@ class Actor:
                 return True
             await self._put_off(row, error)
             return False
-        self._listener.acted(row, "delivered", asyncio.get_running_loop().time() - begun)
+        self._listener.acted(row, "delivered", time.monotonic() - begun)
         return True
 
     async def _call(self, row: OutboxRow) -> None:

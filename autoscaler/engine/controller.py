@@ -16,7 +16,7 @@ from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.evaluation import Sources
 from autoscaler.engine.act import MAX_ATTEMPTS
 from autoscaler.engine.act import Actor as LaneActor
-from autoscaler.engine.evaluate import LANE_LEASE, Evaluated, Evaluator
+from autoscaler.engine.evaluate import LANE_LEASE, Evaluated, Evaluator, Leased
 from autoscaler.engine.ingest import Ingest, Written
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router
@@ -129,11 +129,11 @@ class Controller:
             await self.bury_refused(written.refused)
         return written
 
-    async def evaluate(self, written: Written) -> Evaluated:
-        """Steps 4 to 6 for what was written; the lanes of the answer are this replica's to drain."""
+    async def evaluate(self, written: Written, leased: Leased) -> Evaluated:
+        """Steps 4 to 6 for what was written; what ``leased`` is told is this replica's to carry out."""
         if not written.views:
             return Evaluated()
-        evaluated = await self._evaluator.evaluate(self.router, written.views, self.sources)
+        evaluated = await self._evaluator.evaluate(self.router, written.views, self.sources, leased)
         self.listener.evaluated(evaluated.alarms, written.lag)
         for due in evaluated.dues:
             self._woken(due)
@@ -192,9 +192,9 @@ class Controller:
         await self.store.finish(item, until)
         return replace(item, leased_until=until)
 
-    async def drain(self, lane: str) -> None:
-        """Carry out a lane that this replica has leased."""
-        await self._actor.drain(lane)
+    async def carry_out(self, head: OutboxRow) -> None:
+        """Carry out a lane that this replica has leased, from its head on."""
+        await self._actor.carry_out(head)
 
     async def _call_policy(self, row: OutboxRow) -> None:
         await self.scaler.consider(self.plan, row.alarm_id, row.url, row.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -45,17 +45,18 @@ MEMBERS_RECHECK = 1.0
 """Seconds until a rule over a group whose members are not known yet is looked at again."""
 
 
+Leased = Callable[[OutboxRow], None]
+
+
 @dataclass(slots=True)
 class Evaluated:
     """What one round came to.
 
     Attributes:
-        lanes: with new rows at their head, leased to this replica.
         dues: Unix seconds at which something must be looked at again.
         alarms: how many were evaluated.
     """
 
-    lanes: list[str] = field(default_factory=list)
     dues: list[float] = field(default_factory=list)
     alarms: int = 0
 
@@ -91,10 +92,15 @@ class Evaluator:
         for alarm_id in alarm_ids:
             self._records.pop(alarm_id, None)
 
-    async def evaluate(self, router: Router, views: Mapping[str, WindowView], sources: Sources) -> Evaluated:
+    async def evaluate(
+        self, router: Router, views: Mapping[str, WindowView], sources: Sources, leased: Leased
+    ) -> Evaluated:
         """Evaluate every alarm of ``views`` (by window id) and accept the verdicts.
 
         Windows over many series that were evaluated a moment ago are put off, never left out.
+
+        Args:
+            leased: called with the head of each lane that this made non-empty, as soon as it is leased to us.
 
         Raises:
             TemporaryError: the store could not be reached; the windows' marks bring them up again.
@@ -107,7 +113,7 @@ class Evaluator:
         ]
         done.alarms = len(open_)
         await self._fetch(alarm.alarm for alarm in open_)
-        unsettled = await self._settle(open_, members, sources, done)
+        unsettled = await self._settle(open_, members, sources, leased)
         for view in ready.values():
             view.late = None
         await self._finish(ready, open_, unsettled, done)
@@ -156,7 +162,7 @@ class Evaluator:
         open_: Sequence[_Open],
         members: Mapping[str, GroupRecord],
         sources: Sources,
-        done: Evaluated,
+        leased: Leased,
     ) -> set[str]:
         """Accept until everything is in force or stale; the ids of windows for which that did not come about."""
         for _ in range(MAX_RETRIES):
@@ -169,7 +175,8 @@ class Evaluator:
                 match answer:
                     case Accepted(lanes):
                         self._accepted(item, acceptance)
-                        done.lanes += lanes
+                        for lane in lanes:
+                            leased(next(row for row in acceptance.rows if row.lane == lane))
                     case Stale():
                         # whoever was faster changed the record; it is read afresh next time
                         self._records.pop(item.alarm.alarm_id, None)

@@ -16,7 +16,7 @@ from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Batch, Claimed, Heartbeat, Source, WorkItem
+from autoscaler.ports import Batch, Claimed, Heartbeat, OutboxRow, Source, WorkItem
 
 log = structlog.get_logger()
 
@@ -239,14 +239,11 @@ class Runner:
         if written.lag is not None:
             self.lag.newest = max(0.0, written.lag)
         try:
-            evaluated = await self.controller.evaluate(written)
+            await self.controller.evaluate(written, lambda head: self._start(head, lanes))
         except TemporaryError as error:
             # the windows' marks bring them up again
             self.store_error = str(error)
             log.warning("evaluation put off", error=str(error))
-            return
-        for lane in evaluated.lanes:
-            lanes.create_task(self._drain(lane))
 
     async def _written(self, measures: Sequence[Measure], due: Sequence[str]) -> Written:
         """Write until the store has it, or, when we must end, let the broker keep it."""
@@ -265,14 +262,18 @@ class Runner:
                 self.store_error = ""
                 return written
 
-    async def _drain(self, lane: str) -> None:
-        self._in_hand["lane", lane] = None
+    def _start(self, head: OutboxRow, lanes: asyncio.TaskGroup) -> None:
+        lanes.create_task(self._carry_out(head))
+
+    async def _carry_out(self, head: OutboxRow) -> None:
+        key = ("lane", head.lane)
+        self._in_hand[key] = None
         try:
-            await self.controller.drain(lane)
+            await self.controller.carry_out(head)
         except TemporaryError as error:
-            log.warning("lane put off", lane=lane, error=str(error))
+            log.warning("lane put off", row=head.id, error=str(error))
         finally:
-            self._in_hand.pop(("lane", lane), None)
+            self._in_hand.pop(key, None)
 
     # --- work --------------------------------------------------------------------------------------------------------
 

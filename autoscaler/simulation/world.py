@@ -18,7 +18,7 @@ from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.engine.listen import Silence
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Claimed
+from autoscaler.ports import Claimed, OutboxRow
 from autoscaler.scaling.decision import Decision
 from autoscaler.simulation.plant import Plant
 
@@ -152,8 +152,10 @@ class World:
                 await self.controller.do(item)
 
     async def _evaluate(self, written: Written) -> None:
-        for lane in (await self.controller.evaluate(written)).lanes:
-            await self.controller.drain(lane)
+        heads: list[OutboxRow] = []
+        await self.controller.evaluate(written, heads.append)
+        for head in heads:
+            await self.controller.carry_out(head)
         self._actions.delivered.clear()
 
     def _taken(self) -> list[Happening]:

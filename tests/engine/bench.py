@@ -16,7 +16,7 @@ from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.engine.listen import Silence
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Undecoded
+from autoscaler.ports import OutboxRow, Undecoded
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.group import Group, GroupRecord
 
@@ -133,5 +133,7 @@ class Bench:
         return self.now if claimed.items else claimed.next_due
 
     async def _evaluate(self, controller: Controller, written: Written) -> None:
-        for lane in (await controller.evaluate(written)).lanes:
-            await controller.drain(lane)
+        heads: list[OutboxRow] = []
+        await controller.evaluate(written, heads.append)
+        for head in heads:
+            await controller.carry_out(head)

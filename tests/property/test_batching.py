@@ -25,6 +25,7 @@ from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.engine.listen import Silence
 from autoscaler.measures.measure import Measure
+from autoscaler.ports import OutboxRow
 from autoscaler.scaling.decision import Decision
 from autoscaler.simulation.plant import Plant
 from autoscaler.simulation.world import World
@@ -125,8 +126,10 @@ class Run:
                 self.now = until if claimed.next_due is None else max(self.now, min(until, claimed.next_due))
 
     async def _evaluate(self, written: Written) -> None:
-        for lane in (await self._controller.evaluate(written)).lanes:
-            await self._controller.drain(lane)
+        heads: list[OutboxRow] = []
+        await self._controller.evaluate(written, heads.append)
+        for head in heads:
+            await self._controller.carry_out(head)
 
 
 def happened(batches: Sequence[tuple[float, Sequence[Measure]]]) -> list[tuple[Any, ...]]:

@@ -223,8 +223,10 @@ class Replica:
         del self._around.in_hand[self.name]
 
     async def _evaluate(self, written: Any) -> None:
-        for lane in (await self._controller.evaluate(written)).lanes:
-            await self._controller.drain(lane)
+        heads: list[OutboxRow] = []
+        await self._controller.evaluate(written, heads.append)
+        for head in heads:
+            await self._controller.carry_out(head)
 
     @property
     def can_go_on(self) -> bool:

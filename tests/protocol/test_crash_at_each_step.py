@@ -25,7 +25,7 @@ from autoscaler.engine.ingest import Written
 from autoscaler.engine.listen import Silence
 from autoscaler.engine.route import Router
 from autoscaler.measures.series import unpack
-from autoscaler.ports import HistoryEntry, Store, WindowWrite
+from autoscaler.ports import HistoryEntry, OutboxRow, Store, WindowWrite
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.group import GroupRecord
 from tests.protocol.outside import Members, Outside, Receiver
@@ -126,8 +126,10 @@ class Life:
         self._outside.say("now", self._clock[0])
 
     async def _evaluate(self, written: Written) -> None:
-        for lane in (await self._controller.evaluate(written)).lanes:
-            await self._controller.drain(lane)
+        heads: list[OutboxRow] = []
+        await self._controller.evaluate(written, heads.append)
+        for head in heads:
+            await self._controller.carry_out(head)
 
 
 @dataclass(frozen=True)

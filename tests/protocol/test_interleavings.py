@@ -54,14 +54,16 @@ async def _prepare(store: Journal, time: Callable[[float], None]) -> None:
     one = controller("before", store, Surroundings(2, {}), lambda _: None)
     await one.adopt("scene", declarations.alarms, declarations.groups, declarations.policies, declarations.schedules)
     time(160.0)
-    await one.evaluate(await one.write(BEFORE))
+    heads: list[OutboxRow] = []
+    await one.evaluate(await one.write(BEFORE), heads.append)
     for now in (200.0,):
         time(now)
         while (claimed := await one.claim()).items:
             windows = [item.key for item in claimed.items if item.kind == "window"]
             if windows:
-                for lane in (await one.evaluate(await one.write((), windows))).lanes:
-                    await one.drain(lane)
+                await one.evaluate(await one.write((), windows), heads.append)
+                for head in heads:
+                    await one.carry_out(head)
             for item in claimed.items:
                 if item.kind != "window":
                     await one.do(item)

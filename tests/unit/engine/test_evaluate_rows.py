@@ -112,7 +112,7 @@ class Engine:
         self.now = now
         measures = [Measure("cpu_util", "r", time, value) for time, value in points]
         written = await self.ingest.write(self.router, measures, due)
-        await self.evaluator.evaluate(self.router, written.views, Sources())
+        await self.evaluator.evaluate(self.router, written.views, Sources(), [].append)
 
     async def told(self) -> list[tuple[str, object]]:
         entries = await self.store.history("a", limit=100)
