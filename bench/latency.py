@@ -211,7 +211,9 @@ async def main() -> None:
                         await measured(publish, receiver, measures=2 * RESOURCES, rate=args.rate)
                         rows.append(shown(f"{kind} alarm", await measured(publish, receiver, **ask), args.measures))
     for row in rows:
-        print(f"{row['row']:<12} {row['received']:>5}/{row['of']:<5} p50 {row['p50_ms']:7.2f} ms   p99 {row['p99_ms']:7.2f} ms")
+        print(
+            f"{row['row']:<12} {row['received']:>5}/{row['of']:<5} p50 {row['p50_ms']:7.2f} ms   p99 {row['p99_ms']:7.2f} ms"
+        )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
 

@@ -33,7 +33,7 @@ from autoscaler.scaling.decision import Decision, Reason
 from autoscaler.scaling.group import Actor, Group, GroupRecord, Limits, Pause
 from autoscaler.scaling.guards import Objection, Proposal, Situation
 from autoscaler.scaling.policy import ScalingPolicy, Schedule
-from autoscaler.scaling.reconcile import failed, seen
+from autoscaler.scaling.reconcile import asked, failed, seen
 
 log = structlog.get_logger()
 
@@ -75,7 +75,7 @@ class Plan:
         return self.policies.get(url.removeprefix(POLICY_SCHEME)) if url.startswith(POLICY_SCHEME) else None
 
 
-_SCHEDULE_WAITS = frozenset({Reason.IN_FLIGHT, Reason.SIZE_UNKNOWN, Reason.PAUSED, Reason.FROZEN})
+_WAITS = frozenset({Reason.IN_FLIGHT, Reason.SIZE_UNKNOWN, Reason.PAUSED, Reason.FROZEN})
 SCHEDULE_RECHECK = 1.0
 """Seconds until a schedule that found its group busy or held tries again, within its grace."""
 
@@ -164,7 +164,7 @@ class Scaler:
             return
         due = self._newest_missed(schedule, due, now)
         decision = await self._fired(plan, schedule, due, now)
-        if decision.reason in _SCHEDULE_WAITS:
+        if decision.reason in _WAITS:
             again: float | None = now + SCHEDULE_RECHECK
         else:
             again = self._calendar.following(schedule.cron, schedule.timezone, now)
@@ -184,7 +184,7 @@ class Scaler:
                 nothing = Proposal(state.record.desired_capacity or 0, 0)
                 return Answer(held(ask, nothing, _situation(group, state), missed), state.record)
             answer = scheduled(schedule, ask, _situation(group, state))
-            if answer.decision.reason in _SCHEDULE_WAITS:
+            if answer.decision.reason in _WAITS:
                 # the due time itself stays undecided: it is tried again within its grace
                 return Answer(replace(answer.decision, id=f"{ask.id}:held"), answer.record)
             return answer
@@ -284,6 +284,7 @@ class Scaler:
             again = state.now + RESIDENT_HOLD / 2
         else:
             again = await self._bring(group, target)
+            await self._adopt_bounds(plan, group)
         await self._store.finish(item, again)
         self._woken(again)
 
@@ -315,9 +316,7 @@ class Scaler:
             state = await self._look(group, target)
             record = state.record
         poll = self._poll_interval or float(group.target.get("poll_interval", POLL_INTERVAL))
-        if record.resizing:
-            return state.now + min(poll, RESIZING_POLL) if record.retry_at is None else record.retry_at
-        if record.drifted is not None:
+        if record.resizing or record.drifted is not None:
             return state.now + min(poll, RESIZING_POLL)
         return state.now + (min(poll, RESIDENT_HOLD / 4) if target.resident else poll)
 
@@ -371,19 +370,26 @@ class Scaler:
         capacity = record.desired_capacity
         if capacity is None:
             return
+        failure: TemporaryError | PermanentError | None = None
         try:
             await target.resize(group, capacity, fence=record.fence, deadline=RESIZE_DEADLINE)
         except (TemporaryError, PermanentError) as error:
-            message, delay = str(error), getattr(error, "delay", None)
-            log.warning("resize failed", group=group.name, desired_capacity=capacity, error=message)
+            failure = error
+            log.warning("resize failed", group=group.name, desired_capacity=capacity, error=str(error))
+        if failure is None and target.resident:
+            return
 
-            def fail(state: GroupState) -> tuple[GroupRecord, Reason | None, str]:
-                if state.record.fence != record.fence:
-                    return state.record, None, ""
-                found = failed(state.record, group, message, now=state.now, delay=delay)
-                return found.record, found.reason, found.text
+        def tried(state: GroupState) -> tuple[GroupRecord, Reason | None, str]:
+            if state.record.fence != record.fence or not state.record.resizing:
+                return state.record, None, ""
+            if failure is None:
+                found = asked(state.record, group, now=state.now)
+            else:
+                delay = getattr(failure, "delay", None)
+                found = failed(state.record, group, str(failure), now=state.now, delay=delay)
+            return found.record, found.reason, found.text
 
-            await self._store_seen(group, fail)
+        await self._store_seen(group, tried)
 
     async def _store_seen(
         self, group: Group, change: Callable[[GroupState], tuple[GroupRecord, Reason | None, str]]
@@ -439,7 +445,15 @@ class Scaler:
         if declared.clamp(desired) == desired:
             await self._change(group, lambda record: replace(record, declared=declared, min_size=None, max_size=None))
             return
-        await self._decide(group, lambda state: with_declared_bounds(ask, _situation(group, state)))
+
+        def attempt(state: GroupState) -> Answer:
+            answer = with_declared_bounds(ask, _situation(group, state))
+            if answer.decision.reason in _WAITS:
+                # tried again at the next look; the declared bounds are those in force meanwhile
+                return Answer(replace(answer.decision, id=f"{ask.id}:held"), state.record)
+            return answer
+
+        await self._decide(group, attempt)
 
     async def reconsider(self, plan: Plan, group: Group) -> None:
         """Have every alarm that names a policy of the group look at it again now, since it is free to move again."""

@@ -75,7 +75,11 @@ def seen(record: GroupRecord, group: Group, *, size: int, ready: int, members: t
         return Seen(replace(looked, desired_capacity=capacity, resizing=size != capacity, fence=1))
     if record.resizing and size == record.desired_capacity:
         return Seen(_arrived(looked, now))
-    if record.resizing or size == record.desired_capacity:
+    if record.resizing:
+        # what moves is not given up
+        moves = record.size is not None and size != record.size
+        return Seen(replace(looked, drifted=None, attempts=0 if moves else record.attempts))
+    if size == record.desired_capacity:
         return Seen(replace(looked, drifted=None))
     if record.drifted != size:
         return Seen(replace(looked, drifted=size))
@@ -111,6 +115,16 @@ def _arrived(record: GroupRecord, now: float) -> GroupRecord:
         cooldown_by=record.cooldown_by if end == record.cooldown_end else record.pending_by,
         pending_cooldown=0.0,
         pending_by="",
+    )
+
+
+def asked(record: GroupRecord, group: Group, *, now: float) -> Seen:
+    """The record after a target took the request for a resize, which it may take its time to follow.
+
+    It is asked again each minute; one that shows no progress at all for ``max_attempts`` of these is given up.
+    """
+    return failed(
+        record, group, f"asked for {record.desired_capacity}, {record.size} so far", now=now, delay=LONGEST_RETRY
     )
 
 

@@ -9,5 +9,6 @@ from autoscaler.settings import reference
 HERE = Path(__file__).parent
 
 HERE.joinpath("settings.md").write_text(
-    "# Settings\n\nMade by `make docs` from `autoscaler/settings.py`. Command-line options win over variables.\n\n" + reference()
+    "# Settings\n\nMade by `make docs` from `autoscaler/settings.py`. Command-line options win over variables.\n\n"
+    + reference()
 )

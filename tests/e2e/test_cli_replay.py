@@ -182,6 +182,7 @@ def test_a_table_is_for_people(folder: Path) -> None:
     assert "web out" in found.stdout
 
 
+@pytest.mark.slow
 def test_a_real_recording_is_replayed_twice_alike(folder: Path) -> None:
     recording = shared_data("cloudwatch", "realKnownCause", "cpu_utilization_asg_misconfiguration.csv")
     (folder / "rules.yaml").write_text(RULES.replace("granularity: 60", "granularity: 300"))

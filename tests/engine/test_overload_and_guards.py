@@ -90,9 +90,8 @@ async def test_a_sustained_overload_grows_the_group_to_its_bound_by_one_transiti
 
 async def test_each_step_waits_for_measures_of_after_the_one_before() -> None:
     bench = await begun(document(cooldown=0).replace("window: aligned", "window: aligned, evaluate: boundary"))
-    bench.target.limit = 1  # until later: the resize takes effect when the next granule has begun
-    await reports(bench, ["web-1"], 95.0, until=1025.0)
-    bench.target.limit = None
+    # the resize takes effect when the next granule has begun
+    bench.target.resize_failures.append(TemporaryError("busy", delay=7.0))
     await reports(bench, ["web-1"], 95.0, until=1200.0)
 
     moved = [made for made in await bench.decisions() if made.decision == "scale"]
@@ -334,3 +333,14 @@ async def test_a_target_that_cannot_be_read_is_not_a_group_of_nobody() -> None:
     held = await bench.last()
     assert held.reason == Reason.SIZE_UNKNOWN
     assert "connection refused" in held.text
+
+
+async def test_a_target_that_takes_requests_and_never_follows_is_given_up() -> None:
+    bench = await begun(document(cooldown=0, max_attempts=3))
+    bench.target.deaf = True
+    await reports(bench, ["web-1"], 95.0, until=1136.0)
+
+    given_up = [made for made in await bench.decisions() if made.reason is Reason.CAPACITY_UNAVAILABLE]
+    assert [(made.time, made.before, made.to) for made in given_up] == [(1135.0, 3, 1)]
+    assert "asked for 3, 1 so far" in given_up[0].text
+    assert len(bench.target.resizes) == 3

@@ -205,6 +205,7 @@ def test_an_undisturbed_run_makes_one_transition_and_moves_the_group_once() -> N
     assert (record(story).desired_capacity, story.around.size) == (4, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
