@@ -39,7 +39,7 @@ class Listener(Protocol):
         ...
 
     def acted(self, row: OutboxRow, outcome: str, seconds: float) -> None:
-        """An action was ``delivered`` (in so many seconds), ``retried`` or ``buried`` (so long after it was written)."""
+        """An action was ``delivered`` in so many seconds, or ``retried`` or ``buried`` so long after it was written."""
         ...
 
     def decided(self, decision: Decision) -> None:

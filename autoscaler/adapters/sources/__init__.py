@@ -1,0 +1,1 @@
+"""Where measures come from: brokers, files, and the twin for tests."""
