@@ -261,7 +261,8 @@ async def test_a_worker_does_real_jobs_publishes_its_utilisation_and_finishes_wh
             for _ in range(8):
                 await queue.put(0.15, 0.002)
             await until(lambda: queue.served == 8)
-            await until(lambda: len(heard) >= 4)
+            # what it said while it worked may come late
+            await until(lambda: any(one["value"] > 80 for one in heard))
             await queue.put(0.3, 0.0)
             await until(lambda: queue.in_hand == 1)
             worker.send_signal(signal.SIGTERM)
@@ -271,7 +272,6 @@ async def test_a_worker_does_real_jobs_publishes_its_utilisation_and_finishes_wh
     assert {**first, "timestamp": 0, "value": 0} == measure("worker.utilisation", "web-1", 0, unit="%", now=0)
     values = [one["value"] for one in heard]
     assert all(0 <= value <= 100 for value in values)
-    assert max(values) > 80
     assert min(queue.latencies(0)) >= 0.15
 
 
