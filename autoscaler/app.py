@@ -146,6 +146,7 @@ class _Live:
         self._controller: Controller
         self._runner: Runner
         self.problems: list[str] = []
+        self._unreadable: dict[str, list[str]] = {}  # problems of a published generation
 
     @classmethod
     async def build(cls, settings: Settings, store: RedisStore, stack: contextlib.AsyncExitStack) -> _Live:
@@ -174,7 +175,7 @@ class _Live:
             replica=replica,
             version=__version__,
             max_hold=settings.max_hold,
-            generation_changed=lambda _: live._adopt_published(),
+            generation_changed=lambda _: live._adopt_newer(),
         )
         return live
 
@@ -213,13 +214,14 @@ class _Live:
 
     async def _adopt_published(self) -> None:
         published = await self._store.generation()
-        if published is None or published[0] == self._controller.plan.generation:
+        if published is None or published[0] == self._controller.adopted:
             return
         generation, documents = published
         declared = parse(documents)
         await self._controller.adopt(
             generation, declared.alarms, declared.groups, declared.policies, declared.schedules
         )
+        self._unreadable = {}
         log.info(
             "declarations adopted",
             generation=generation,
@@ -228,6 +230,16 @@ class _Live:
             policies=len(declared.policies),
             schedules=len(declared.schedules),
         )
+
+    async def _adopt_newer(self) -> None:
+        """Adopt what another has published; what this version does not understand leaves the old in force."""
+        try:
+            await self._adopt_published()
+        except DeclarationError as error:
+            generation = self._runner.published
+            if generation not in self._unreadable:
+                self._unreadable = {generation: [str(problem) for problem in error.problems]}
+                log.error("published declarations refused", generation=generation, problem=str(error))  # noqa: TRY400
 
     async def _reloads(self) -> None:
         """Reload all or nothing whenever asked."""
@@ -306,6 +318,8 @@ class _Live:
     async def _missing(self) -> list[str]:
         """What keeps this controller from doing its work; nothing when it is ready."""
         missing = [f"declarations: {problem}" for problem in self.problems]
+        unreadable = self._unreadable.get(self._runner.published, [])
+        missing += [f"published declarations: {problem}" for problem in unreadable]
         if not self._controller.plan.generation:
             missing.append("no declarations are in force")
         if self._runner.store_error:
@@ -362,6 +376,10 @@ def _mqtt_tls(settings: Settings) -> Tls | None:
 
 async def _actions(settings: Settings, stack: contextlib.AsyncExitStack) -> dict[str, Action]:
     clients = tls_clients(ca=str(settings.webhook_ca or ""), verify=settings.webhook_verify)
+    try:
+        await clients(True).aclose()
+    except OSError as error:
+        raise PermanentError(f"AUTOSCALER_WEBHOOK_CA: {settings.webhook_ca}: {error}") from error
     webhook = await stack.enter_async_context(WebhookAction(settings.webhook_timeout, clients))
     log_action = LogAction()
     return {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -144,13 +144,13 @@ class Settings(BaseSettings):
     mqtt_password: SecretStr | None = None
     """Password at the broker; one in the URL counts less."""
 
-    mqtt_ca: Path | None = None
+    mqtt_ca: FilePath | None = None
     """Certificates (PEM) that the broker's is checked with; the system's where it is not set."""
 
-    mqtt_cert: Path | None = None
+    mqtt_cert: FilePath | None = None
     """Certificate (PEM) that is shown to the broker."""
 
-    mqtt_key: Path | None = None
+    mqtt_key: FilePath | None = None
     """Key (PEM) of that certificate."""
 
     amqp_url: str | None = Field(default=None, repr=False)
@@ -198,7 +198,7 @@ class Settings(BaseSettings):
     webhook_verify: bool = True
     """Check the certificates of webhooks."""
 
-    webhook_ca: Path | None = None
+    webhook_ca: FilePath | None = None
     """Certificates (PEM) that those of webhooks are checked with; the system's where it is not set."""
 
     log_format: LogFormat = LogFormat.CONSOLE
@@ -251,16 +251,32 @@ class Settings(BaseSettings):
     @classmethod
     def _is_url(cls, url: str | None, info: ValidationInfo) -> str | None:
         schemes = _SCHEMES[str(info.field_name)]
-        shown = " or ".join(f"{scheme}://" for scheme in schemes)
+        if url is None:
+            return None
+        scheme = url.partition("://")[0]  # the rest is not quoted: it may hold a password
+        if scheme not in schemes:
+            shown = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"expected a URL that begins with {shown}")
         try:
-            parts = urlsplit(url or "")
-            whole = parts.scheme in schemes and (parts.path if parts.scheme == "unix" else parts.hostname)
+            parts = urlsplit(url)
+            whole = parts.path if scheme == "unix" else parts.hostname
             _ = parts.port
         except ValueError:
-            whole = ""
-        if url is not None and not whole:
-            raise ValueError(f"expected a URL that begins with {shown}")  # not quoted: it may hold a password
+            whole = None
+        if not whole:
+            what = "a path" if scheme == "unix" else "a host, and only a number as a port,"
+            raise ValueError(f"expected {what} after {scheme}://")
         return url
+
+    @field_validator("mqtt_topic")
+    @classmethod
+    def _is_filter(cls, topic: str) -> str:
+        levels = topic.split("/")
+        if any("#" in level and (level != "#" or number < len(levels)) for number, level in enumerate(levels, 1)):
+            raise ValueError(f"expected # only as the whole last level, as in measures/#, got {topic!r}")
+        if any("+" in level and level != "+" for level in levels):
+            raise ValueError(f"expected + only as a whole level, as in measures/+/cpu, got {topic!r}")
+        return topic
 
     @field_validator("namespace")
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +14,14 @@ from autoscaler.declarations.documents import MAX_BYTES
 from autoscaler.errors import DeclarationError, Problem
 
 if TYPE_CHECKING:
-    import asyncio
     from typing import Final
 
     from watchfiles import Change
 
 DEBOUNCE: Final = 0.2
 """Seconds within which changes count as one: editors and package managers write in several steps."""
+LOOK: Final = 2.0
+"""Seconds between two looks at the files that nobody tells of."""
 
 
 def texts(paths: Iterable[Path]) -> dict[str, str]:
@@ -51,22 +54,49 @@ def texts(paths: Iterable[Path]) -> dict[str, str]:
 async def changes(paths: Iterable[Path], *, stop: asyncio.Event | None = None) -> AsyncIterator[None]:
     """One item whenever declaration files may have changed.
 
-    Folders are watched also for a single file, since editors replace files and Kubernetes replaces links to them.
+    Folders are watched also for a single file, since editors replace files and Kubernetes replaces links to them. A
+    folder that is itself replaced, or is not there yet, is noticed by a look now and then.
 
     Args:
         paths: as :func:`texts` takes them.
         stop: ends the iteration when set.
     """
-    folders = {(path if path.is_dir() else path.parent).absolute() for path in paths}
-    async for _ in awatch(
-        *folders,
-        watch_filter=_is_declaration,
-        debounce=int(DEBOUNCE * 1000),
-        step=50,
-        stop_event=stop,
-        recursive=False,
-    ):
-        yield None
+    paths = tuple(paths)
+    seen = _marks(paths)
+    while stop is None or not stop.is_set():
+        folders = {(path if path.is_dir() else path.parent).absolute() for path in paths}
+        if not all(folder.is_dir() for folder in folders):
+            await asyncio.sleep(LOOK)
+            continue
+        watched = awatch(
+            *folders,
+            watch_filter=_is_declaration,
+            debounce=int(DEBOUNCE * 1000),
+            step=50,
+            stop_event=stop,
+            rust_timeout=int(LOOK * 1000),
+            yield_on_timeout=True,
+            recursive=False,
+        )
+        async with aclosing(watched):
+            async for events in watched:
+                marks = _marks(paths)
+                unseen, seen = marks != seen and not events, marks
+                if events or unseen:
+                    yield None
+                if unseen or not all(folder.is_dir() for folder in folders):
+                    break
+
+
+def _marks(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """What tells one state of the files from another without reading them; nothing of what cannot be read."""
+    marks: dict[str, tuple[int, ...]] = {}
+    for path in paths:
+        with suppress(OSError):
+            for file in _files(path):
+                found = file.stat()
+                marks[str(file)] = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return marks
 
 
 def _files(path: Path) -> list[Path]:

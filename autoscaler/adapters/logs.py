@@ -5,28 +5,55 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
-_SECRET_VALUE = re.compile(r"(?i)\b(signature|token|secret|password|awsaccesskeyid)=[^&\s]+")
+_URL = re.compile(r"(?<=://)(?P<user>[^/?#\s]*@)?(?P<place>[^?#\s]*)(?P<query>\?[^#\s]*)?(?P<fragment>#\S*)?")
+_QUERY_VALUE = re.compile(r"(?<==)[^&]+|(?<=[?&])[^=&]+(?=&|$)")
+_SECRET_VALUE = re.compile(r"(?i)(signature|token|secret|password|awsaccesskeyid)=[^&\s]+")
 _SECRET_KEY = re.compile(r"(?i)(password|secret|token|authorization)")
 
 
 def redacted(text: str) -> str:
-    """``text`` without the passwords, signatures and tokens of the URLs in it."""
-    return _SECRET_VALUE.sub(r"\1=***", _USERINFO.sub("***@", text))
+    """``text`` without what may be secret in its URLs: user and password, fragment, and every value of a query.
+
+    Every value, since nobody can list the names under which signatures and tokens travel.
+    """
+    return _SECRET_VALUE.sub(r"\1=***", _URL.sub(_shown, text))
+
+
+def _shown(url: re.Match[str]) -> str:
+    user = "***@" if url["user"] else ""
+    query = _QUERY_VALUE.sub("***", url["query"] or "")
+    return f"{user}{url['place']}{query}{'#***' if url['fragment'] else ''}"
 
 
 def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if _SECRET_KEY.search(key):
-            event[key] = "***"
-        elif isinstance(value, str):
-            event[key] = redacted(value)
+        event[key] = "***" if _SECRET_KEY.search(key) else _without_secrets(value)
     return event
+
+
+def _without_secrets(value: Any) -> Any:
+    match value:
+        case str():
+            return redacted(value)
+        case Mapping():
+            return {key: _without_secrets(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_without_secrets(inner) for inner in value]
+        case BaseException():
+            return redacted(repr(value))
+        case _:
+            return value
+
+
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text, tracebacks included, without secrets."""
+        return redacted(super().format(record))
 
 
 def configure(log_format: str, level: str) -> None:
@@ -41,14 +68,14 @@ def configure(log_format: str, level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _redact,
             structlog.processors.format_exc_info,
+            _redact,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Redacting("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

@@ -12,6 +12,7 @@ import msgspec
 from autoscaler.alarms.rules import Rule
 from autoscaler.alarms.time_constraints import TimeConstraint
 from autoscaler.measures.match import EVERYTHING, to_search
+from autoscaler.measures.window import ANY_PROJECT
 
 if TYPE_CHECKING:
     from typing import Final
@@ -81,6 +82,10 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
                 return self.insufficient_data_actions
             case _:
                 assert_never(state)
+
+    def may_move(self, owner: str) -> bool:
+        """Whether it may call what ``owner`` owns: the operator's alarms may call everything, others their own."""
+        return self.project_id in {"", ANY_PROJECT, owner}
 
 
 def declared_id(project_id: str, name: str) -> str:

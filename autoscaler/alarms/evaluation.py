@@ -153,16 +153,14 @@ class _Look:
         """Move the record on by one version, unless that changes nothing."""
         changed = msgspec.structs.replace(self.record, **fields)
         if changed != self.record:
-            # the first version is the time: an alarm that was forgotten and comes back must not reuse its action ids
-            version = self.record.version + 1 if self.record.version else int(self.now * 1e6)
-            self.record = msgspec.structs.replace(changed, version=version)
+            self.record = msgspec.structs.replace(changed, version=self.record.version + 1)
 
 
 def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sources) -> Outcome:
     """Look at ``alarm`` as of ``view.asof``. Total.
 
     Args:
-        record: the present one; version 0 for an alarm that was never accepted.
+        record: the present one; for an alarm that was never accepted an empty one, its version never used before.
         view: of the alarm's window; for a rule over a group's members, of their series alone.
     """
     if not alarm.enabled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from autoscaler.cli.failures import CommandError, Exit
 
@@ -48,15 +48,29 @@ def _asked(api: str, method: str, at: str, *, headers: Mapping[str, str] | None 
     import httpx  # noqa: PLC0415 - a tenth of a second
 
     url = api if "://" in api else f"http://{api}"
+    if not _is_url(url):
+        raise CommandError(_no_url(api), Exit.USAGE)
     try:
         # no proxy from the environment: the controller is usually on this machine
         with httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False) as client:
             response = client.request(method, at, headers={**_who(), **(headers or {})}, **options)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
-        raise CommandError(f"--api: expected a URL such as http://127.0.0.1:8042, got {api!r}", Exit.USAGE) from error
+        raise CommandError(_no_url(api), Exit.USAGE) from error
     except httpx.TransportError as error:
         raise CommandError(_unreachable(url, error), Exit.UNREACHABLE) from error
     return _answered(response, url)
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        return False
+
+
+def _no_url(api: str) -> str:
+    return f"--api: expected a URL such as http://127.0.0.1:8042, got {api!r}"
 
 
 def _unreachable(url: str, error: Exception) -> str:

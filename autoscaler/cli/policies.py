@@ -39,4 +39,5 @@ def execute(
         typer.echo(f"{found['group']} goes from {found['from']} to {found['to']}: {found['text']}.")
     else:
         until = f", until {found['until']}" if found["until"] else ""
-        typer.echo(f"{found['group']} is held at {found['from']} ({found['reason']}{until}): {found['text']}.")
+        size = "" if found["from"] is None else f" at {found['from']}"
+        typer.echo(f"{found['group']} is held{size} ({found['reason']}{until}): {found['text']}.")

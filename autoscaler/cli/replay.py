@@ -14,9 +14,11 @@ import typer
 from autoscaler.cli import show
 from autoscaler.cli.failures import CommandError, Exit
 from autoscaler.cli.options import Format, Policies, Rules
+from autoscaler.errors import PermanentError
 
 if TYPE_CHECKING:
     from autoscaler.declarations import Declarations
+    from autoscaler.engine.route import Router
     from autoscaler.ports import Undecoded
     from autoscaler.simulation.replay import Recorded
 
@@ -43,7 +45,10 @@ def replay(
 
     quiet()
     label = Label(metric, resource_id, project_id, _pairs(metadata or ()))
-    end = None if until is None else moment(until)
+    try:
+        end = None if until is None else moment(until)
+    except PermanentError as error:
+        raise CommandError(f"--until: {error}", Exit.USAGE) from error
     declarations = declared(rules, policies)
     say_ignored(declarations)
     run = _Run(declarations, end, how)
@@ -88,6 +93,7 @@ class _Run:
         self._happenings: list[dict[str, Any]] = []
         self._rejected = 0
         self._read = 0
+        self._asked_for = False
 
     async def play(self, items: Iterable[Recorded]) -> None:
         from autoscaler.simulation.replay import replay as replayed  # noqa: PLC0415
@@ -102,8 +108,12 @@ class _Run:
                 self._happenings.append(happening)
 
     def _counted(self, items: Iterable[Recorded]) -> Iterator[Recorded]:
+        from autoscaler.engine.route import Router  # noqa: PLC0415
+
+        router = Router(self._declarations.alarms.values())
         for item in items:
             self._read += 1
+            self._asked_for = self._asked_for or _is_asked_for(item, router)
             yield item
 
     def _reject(self, found: Undecoded) -> None:
@@ -123,6 +133,19 @@ class _Run:
             typer.echo(f"{self._rejected} of {self._read} rows could not be read and were left out.", err=True)
         if self._rejected == self._read:
             raise CommandError("nothing could be read, so nothing was replayed")
+        if not self._asked_for:
+            metrics = sorted({alarm.rule.metric for alarm in self._declarations.alarms.values() if alarm.enabled})
+            typer.echo(
+                f"No alarm looks at any of these measures; alarms look at the metrics: {', '.join(metrics) or 'none'}. "
+                "What a CSV holds is said by --metric, --resource-id, --metadata and --project-id.",
+                err=True,
+            )
+
+
+def _is_asked_for(item: Recorded, router: Router) -> bool:
+    from autoscaler.ports import Undecoded  # noqa: PLC0415
+
+    return not isinstance(item, Undecoded) and bool(router.route(item).windows)
 
 
 def _row(happening: dict[str, Any]) -> list[str]:

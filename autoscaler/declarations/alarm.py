@@ -12,6 +12,7 @@ from croniter import CroniterError, croniter
 from pydantic import Field, Strict, StringConstraints, ValidationInfo, field_validator
 
 from autoscaler.alarms.alarm import REPEAT_INTERVAL, Alarm, Severity, declared_id
+from autoscaler.alarms.evaluation import POLICY_SCHEME
 from autoscaler.alarms.time_constraints import TimeConstraint
 from autoscaler.declarations.fields import YEAR, Declared, Flag, Number, Short, Text, Whole
 from autoscaler.declarations.policy import timezone
@@ -168,7 +169,7 @@ def action_fault(url: str) -> str:
 
 def policy_name(url: str) -> str:
     """The policy that an action calls; "" where it calls none."""
-    return url.removeprefix("policy://") if url.startswith("policy://") else ""
+    return url.removeprefix(POLICY_SCHEME) if url.startswith(POLICY_SCHEME) else ""
 
 
 def _restored(url: str) -> str:

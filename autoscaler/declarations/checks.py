@@ -10,7 +10,6 @@ from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.rules import TreatMissingData
 from autoscaler.declarations.alarm import ACTION_KEYS, policy_name
 from autoscaler.declarations.wording import nearest
-from autoscaler.measures.window import ANY_PROJECT
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
 
@@ -112,7 +111,7 @@ class _Relations:
         if not self._rules_only:
             yield from self._known_group(item, name, item.rule_key, "group")
         group = self._groups.get(name)
-        if group is not None and not _may_move(item.value, group.project_id):
+        if group is not None and not item.value.may_move(group.project_id):
             yield item.problem(_foreign(item.value, "group", name, group.project_id), item.rule_key, "group")
 
     def _actions(self, item: Item[Alarm]) -> Iterator[Problem]:
@@ -129,7 +128,7 @@ class _Relations:
         group = self._groups.get(policy.group) if policy else None
         if policy is None or group is None:
             return
-        if not _may_move(item.value, policy.project_id):
+        if not item.value.may_move(policy.project_id):
             yield item.problem(_foreign(item.value, "policy", name, policy.project_id), key, index)
         cause = _silence_behind(item.value, key)
         if cause and can_scale_in(policy, group):
@@ -148,10 +147,6 @@ def _bounds(item: Item[Schedule], group: Group) -> Iterator[Problem]:
     elif schedule.desired_capacity is not None and not least <= schedule.desired_capacity <= most:
         expected = f"expected {least} to {most} (min_size to max_size), got {schedule.desired_capacity}"
         yield item.problem(expected, "desired_capacity")
-
-
-def _may_move(alarm: Alarm, owner: str) -> bool:
-    return alarm.project_id in {"", ANY_PROJECT, owner}
 
 
 def _foreign(alarm: Alarm, what: str, name: str, owner: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -16,6 +15,9 @@ from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
 
 Size = Annotated[Whole, Field(ge=0, le=1_000_000)]
 Cooldown = Annotated[Number, Field(ge=0, le=YEAR)]
+
+PERCENT = "percent"
+"""A short word for the longest of Heat's adjustment types."""
 
 
 class GroupDocument(Declared):
@@ -74,19 +76,6 @@ class GroupDocument(Declared):
         return Group(**self.model_dump(exclude={"target"}), target_type=target_type, target=options)
 
 
-class PolicyAdjustment(StrEnum):
-    """Heat's three adjustment types, and a short word for the longest."""
-
-    EXACT_CAPACITY = "exact_capacity"
-    CHANGE_IN_CAPACITY = "change_in_capacity"
-    PERCENT_CHANGE_IN_CAPACITY = "percent_change_in_capacity"
-    PERCENT = "percent"
-
-    def to_domain(self) -> AdjustmentType:
-        """The type that is meant."""
-        return AdjustmentType("percent_change_in_capacity" if self is PolicyAdjustment.PERCENT else self.value)
-
-
 class PolicyDocument(Declared):
     """One entry of ``policies``."""
 
@@ -96,7 +85,7 @@ class PolicyDocument(Declared):
     group: Name
     """The name of the group that it moves."""
 
-    adjustment_type: PolicyAdjustment
+    adjustment_type: AdjustmentType
     """One of exact_capacity, change_in_capacity, percent_change_in_capacity (percent)."""
 
     scaling_adjustment: Annotated[Whole, Field(ge=-1_000_000, le=1_000_000)]
@@ -111,11 +100,11 @@ class PolicyDocument(Declared):
     @field_validator("adjustment_type", mode="before")
     @classmethod
     def _known(cls, value: Any) -> Any:
-        words = list(PolicyAdjustment)
+        words = (*AdjustmentType, PERCENT)
         if not isinstance(value, str) or value not in words:
             plain = str(value).replace("-", "_")
             raise ValueError(f"expected one of {', '.join(words)}, got {shown(value)}{nearest(plain, words)}")
-        return value
+        return AdjustmentType.PERCENT_CHANGE_IN_CAPACITY if value == PERCENT else value
 
     @field_validator("scaling_adjustment", mode="before")
     @classmethod
@@ -129,7 +118,7 @@ class PolicyDocument(Declared):
     @field_validator("scaling_adjustment")
     @classmethod
     def _is_a_size(cls, value: int, info: ValidationInfo) -> int:
-        if info.data.get("adjustment_type") is PolicyAdjustment.EXACT_CAPACITY and value < 0:
+        if info.data.get("adjustment_type") is AdjustmentType.EXACT_CAPACITY and value < 0:
             raise ValueError(f"expected a size of at least 0 for exact_capacity, got {value}")
         return value
 
@@ -137,20 +126,13 @@ class PolicyDocument(Declared):
     @classmethod
     def _only_with_percent(cls, value: int, info: ValidationInfo) -> int:
         kind = info.data.get("adjustment_type")
-        if kind is not None and kind.to_domain() is not AdjustmentType.PERCENT_CHANGE_IN_CAPACITY:
+        if kind is not None and kind is not AdjustmentType.PERCENT_CHANGE_IN_CAPACITY:
             raise ValueError(f"expected only with percent_change_in_capacity, but adjustment_type is {kind}")
         return value
 
     def to_domain(self) -> ScalingPolicy:
         """The policy, as yet without an owner."""
-        return ScalingPolicy(
-            name=self.name,
-            group=self.group,
-            adjustment_type=self.adjustment_type.to_domain(),
-            scaling_adjustment=self.scaling_adjustment,
-            min_adjustment_step=self.min_adjustment_step,
-            cooldown=self.cooldown,
-        )
+        return ScalingPolicy(**self.model_dump())
 
 
 class ScheduleDocument(Declared):

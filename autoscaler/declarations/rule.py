@@ -6,6 +6,7 @@ Source: aodh/api/controllers/v2/alarm_rules/gnocchi.py, 23.0.0; the keys beyond 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def _as_text(value: Any) -> str:
     """An attribute as measures have it: numbers and booleans as JSON spells them."""
-    if isinstance(value, bool | int | float) and value == value and abs(value) != float("inf"):  # noqa: PLR0124
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return json.dumps(value)
     if not isinstance(value, str):
         raise ValueError(f"expected text, got {shown(value)}")  # noqa: TRY004 - pydantic collects these

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 import structlog
 from rich.console import Console
@@ -349,8 +350,9 @@ class Demo:
 
     def _hints(self) -> str:
         pid = next(iter(self.processes.pids("controller").values()), "PID")
+        path = "" if which("autoscaler") else f"  export PATH={Path(sys.executable).parent}:$PATH\n"
         return (
-            "\nIn another terminal:\n"
+            f"\nIn another terminal:\n{path}"
             f"  export AUTOSCALER_API=127.0.0.1:{self.ports.api}\n"
             f"  autoscaler groups show {GROUP}\n"
             f"  autoscaler groups decisions {GROUP}                            why it did, or did not, scale\n"

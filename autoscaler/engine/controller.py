@@ -5,6 +5,7 @@ A live controller and a replay use exactly this; they differ in what calls it, a
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -56,6 +57,9 @@ class Controller:
         max_attempts: deliveries of an action that are tried before it is buried.
         jitter: from 0 to 1, spreads retries; None means random.
         poll_interval: seconds between two looks at every target, whatever groups say; None leaves it to them.
+
+    Attributes:
+        adopted: generation whose adoption is complete; "" before the first.
     """
 
     def __init__(
@@ -78,6 +82,9 @@ class Controller:
         self.sources = Sources()
         self.router = Router(())
         self.plan = Plan({}, {}, {}, {}, {}, "")
+        self.adopted = ""
+        self._complete = self.router, self.plan
+        self._adopting = asyncio.Lock()
         self.scaler = Scaler(
             store, listener, targets, calendar, replica=replica, woken=woken, poll_interval=poll_interval
         )
@@ -104,21 +111,30 @@ class Controller:
         policies: Mapping[str, ScalingPolicy],
         schedules: Mapping[str, Schedule],
     ) -> None:
-        """Run these declarations from now on; what was declared before and is not any more is forgotten."""
-        before, router = self.router, Router(alarms.values())
-        gone = [alarm_id for alarm_id in before.by_id if alarm_id not in router.by_id]
-        dropped = [group for name, group in self.plan.groups.items() if name not in groups]
-        now = await self.store.now()
-        new = [window_id for window_id in router.windows if _alarms(router, window_id) != _alarms(before, window_id)]
-        self.router = router
-        self.plan = Plan(groups, policies, schedules, dict(router.by_id), router.window_of, generation)
-        if gone:
-            await self.store.forget(gone)
-            self._evaluator.forget(gone)
-        if new:
-            await self.store.mark([WorkItem("window", window_id, now) for window_id in new])
-        await self.scaler.release(dropped)
-        await self.scaler.adopt(self.plan)
+        """Run these declarations from now on; what was declared before and is not any more is forgotten.
+
+        Raises:
+            TemporaryError: the store could not be reached. They are run, and ``adopted`` is not theirs: to be adopted
+                again, which does all that is left to do.
+        """
+        async with self._adopting:
+            (before, plan_before), router = self._complete, Router(alarms.values())
+            # also of those whose adoption was broken off
+            gone = [alarm_id for alarm_id in {**before.by_id, **self.router.by_id} if alarm_id not in router.by_id]
+            known = {**plan_before.groups, **self.plan.groups}
+            dropped = [group for name, group in known.items() if name not in groups]
+            now = await self.store.now()
+            new = [name for name in router.windows if _alarms(router, name) != _alarms(before, name)]
+            plan = Plan(groups, policies, schedules, dict(router.by_id), router.window_of, generation)
+            self.router, self.plan = router, plan
+            if gone:
+                await self.store.forget(gone)
+                self._evaluator.forget(gone)
+            if new:
+                await self.store.mark([WorkItem("window", window_id, now) for window_id in new])
+            await self.scaler.release(dropped)
+            await self.scaler.adopt(plan)
+            self._complete, self.adopted = (router, plan), generation
 
     # --- measures ----------------------------------------------------------------------------------------------------
 
@@ -161,10 +177,17 @@ class Controller:
     # --- work --------------------------------------------------------------------------------------------------------
 
     async def claim(self) -> Claimed:
-        """What is due, leased to this replica, and the windows that it has put off itself."""
+        """What is due, leased to this replica, and what it looks at by itself: windows put off, groups held here."""
         claimed = await self.store.claim(limit=WORK_LIMIT, lease=WORK_LEASE)
         own = [WorkItem("window", window_id, claimed.now) for window_id in self._evaluator.due(claimed.now)]
-        dues = [due for due in (claimed.next_due, self._evaluator.next_due) if due is not None]
+        claimed_keys = {(item.kind, item.key) for item in claimed.items}
+        own += [
+            WorkItem("group", name, claimed.now)
+            for name in self.scaler.due(claimed.now)
+            if ("group", name) not in claimed_keys
+        ]
+        nexts = (claimed.next_due, self._evaluator.next_due, self.scaler.next_due)
+        dues = [due for due in nexts if due is not None]
         return Claimed([*claimed.items, *own], min(dues, default=None), claimed.now)
 
     async def do(self, item: WorkItem) -> None:

@@ -114,6 +114,7 @@ class Runner:
         self.skew = 0.0
         self.replicas: Sequence[Heartbeat] = ()
         self.store_error = ""
+        self.published = ""
         self.sources = sources
         self._watches = {source.name: _SourceWatch() for source in sources}
         self._wake = wake
@@ -230,8 +231,15 @@ class Runner:
     async def _process(self, batch: Sequence[_Submission], lanes: asyncio.TaskGroup) -> None:
         measures = [measure for submission in batch for measure in submission.measures]
         due = [window_id for submission in batch for window_id in submission.due]
-        written = await self._written(measures, due)
-        self.lag.pending -= len(measures)
+        try:
+            written = await self._written(measures, due)
+        except TemporaryError as error:
+            for submission in batch:
+                if not submission.written.done():
+                    submission.written.set_exception(error)
+            return
+        finally:
+            self.lag.pending -= len(measures)
         refused = {id(measure) for measure in written.refused}
         for submission in batch:
             if not submission.written.done():
@@ -246,7 +254,7 @@ class Runner:
             log.warning("evaluation put off", error=str(error))
 
     async def _written(self, measures: Sequence[Measure], due: Sequence[str]) -> Written:
-        """Write until the store has it, or, when we must end, let the broker keep it."""
+        """Write until the store has it, or, when we must end, raise TemporaryError: the broker keeps it."""
         pause = FIRST_RETRY
         while True:
             try:
@@ -346,9 +354,10 @@ class Runner:
             pulse = await self.controller.store.beat(heartbeat)
             self.skew = self._clock() - pulse.now
             self.replicas = pulse.replicas
+            self.published = pulse.generation
             others_caught_up = all(replica.caught_up for replica in pulse.replicas)
             self.controller.sources = Sources(others_caught_up and heartbeat.caught_up, self._max_hold)
-            if pulse.generation and pulse.generation != self.controller.plan.generation:
+            if pulse.generation and pulse.generation != self.controller.adopted:
                 await self._generation_changed(pulse.generation)
             await asyncio.sleep(HEARTBEAT)
 

@@ -84,14 +84,10 @@ def decide(ask: Ask, own: Proposal, at: Situation) -> Answer:
     if found is not None:
         return Answer(held(ask, proposal, at, found), at.record)
     record = moved(at.record, proposal.capacity, cooldown=proposal.cooldown, by=proposal.policy or ask.actor.name)
-    text = f"{_verb(proposal)} by {proposal.policy or ask.actor.name}"
+    text = f"{proposal.change:+d} by {proposal.policy or ask.actor.name}"
     if proposal.policy != own.policy:
         text += f", the largest of {len(at.scale_outs)} that alarms ask for"
     return Answer(_decision(ask, proposal, at, "scale", ask.reason, text), record)
-
-
-def _verb(proposal: Proposal) -> str:
-    return f"{proposal.change:+d}"
 
 
 def held(ask: Ask, proposal: Proposal, at: Situation, found: Objection) -> Decision:
@@ -148,7 +144,7 @@ def scheduled(schedule: Schedule, ask: Ask, at: Situation) -> Answer:
 def with_declared_bounds(ask: Ask, at: Situation) -> Answer:
     """What newly declared bounds come to: they replace those of schedules, a size outside them moves to the nearest.
 
-    Passes cooldown and records none, as Heat's stack update would.
+    Passes cooldown, as Heat's stack update does, and unlike it records none.
     """
     declared = Limits(at.group.min_size, at.group.max_size)
     record = replace(at.record, declared=declared, min_size=None, max_size=None)

@@ -33,8 +33,6 @@ class Reason(StrEnum):
     SCALE_OUT_ACTIVE = "scale-out active"
     ALARM_LEFT_STATE = "alarm left state"
     SIZE_UNKNOWN = "size unknown"
-    NO_SUCH_POLICY = "no such policy"
-    NOT_ALLOWED = "not allowed"
     MISSED = "missed"
 
 

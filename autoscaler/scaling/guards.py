@@ -1,8 +1,7 @@
 """What may hold a proposal back, asked in order; the first that objects is the answer.
 
-A guard never proposes anything: it leaves the proposal, or it holds the group at its present size. The order is
-pause, members silent, fresh data, in flight, cooldown, scale-out active; rate windows, look-ahead and budgets have
-their places between them.
+A guard never proposes anything: it leaves the proposal, or it holds the group at its present size. Their
+order is :data:`GUARDS`: later ones need not ask again what earlier ones have settled.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ Guard = Callable[[Proposal, Situation], Objection | None]
 
 
 def iso(time: float) -> str:
-    """ISO 8601, UTC, for people."""
+    """ISO 8601, UTC; microseconds only where there are some."""
     return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
 
 

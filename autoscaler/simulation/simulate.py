@@ -14,9 +14,10 @@ from autoscaler.adapters.sources.decode import RECORDED, decode
 from autoscaler.declarations import Declarations
 from autoscaler.errors import InvalidMeasureError, PermanentError, Rejection
 from autoscaler.ports import WorkItem
+from autoscaler.scaling.guards import iso
 from autoscaler.simulation.plant import Plant, Stand
 from autoscaler.simulation.replay import moment
-from autoscaler.simulation.world import World, iso, line
+from autoscaler.simulation.world import World, line
 
 __all__ = ["simulate"]
 

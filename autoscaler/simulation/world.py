@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +18,7 @@ from autoscaler.engine.listen import Silence
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import Claimed, OutboxRow
 from autoscaler.scaling.decision import Decision
+from autoscaler.scaling.guards import iso
 from autoscaler.simulation.plant import Plant
 
 ROUNDS = 10_000
@@ -30,11 +29,6 @@ PLANT_POLL = 3600.0
 """Seconds between two looks at a plant, which does not change unless it says so."""
 
 Happening = dict[str, Any]
-
-
-def iso(time: float) -> str:
-    """ISO 8601, UTC; microseconds only where there are some."""
-    return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
 
 
 class _Recorder(Silence):
@@ -166,8 +160,3 @@ class World:
 def line(happening: Happening) -> str:
     """A happening as one line of JSON, keys in the order they were said."""
     return msgspec.json.encode(happening).decode()
-
-
-def measures_only(items: Iterable[Any]) -> Sequence[Measure]:
-    """The measures among what a reader yields."""
-    return [item for item in items if isinstance(item, Measure)]

@@ -287,3 +287,10 @@ async def test_a_replica_is_found_out() -> None:
 def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RedisStore(**{"url": "redis://127.0.0.1", **options})  # type: ignore[arg-type]
+
+
+async def test_more_calls_than_connections_wait_for_one(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store, asyncio.TaskGroup() as calls:
+        asked = [calls.create_task(store.now()) for _ in range(500)]
+
+    assert len({call.result() for call in asked}) > 0

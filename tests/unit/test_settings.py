@@ -72,13 +72,34 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         pytest.param(
             {"MQTT_URL": "mqtt://"},
-            "AUTOSCALER_MQTT_URL: expected a URL that begins with mqtt:// or mqtts://",
+            "AUTOSCALER_MQTT_URL: expected a host, and only a number as a port, after mqtt://",
             id="mqtt",
         ),
         pytest.param(
             {"AMQP_URL": "amqp://host:port"},
-            "AUTOSCALER_AMQP_URL: expected a URL that begins with amqp:// or amqps://",
+            "AUTOSCALER_AMQP_URL: expected a host, and only a number as a port, after amqp://",
             id="amqp",
+        ),
+        pytest.param(
+            {"AMQP_URL": "127.0.0.1"},
+            "AUTOSCALER_AMQP_URL: expected a URL that begins with amqp:// or amqps://",
+            id="no-scheme",
+        ),
+        pytest.param({"REDIS_URL": "unix://"}, "AUTOSCALER_REDIS_URL: expected a path after unix://", id="socket"),
+        pytest.param(
+            {"MQTT_TOPIC": "measures/#/cpu"},
+            "AUTOSCALER_MQTT_TOPIC: expected # only as the whole last level, as in measures/#, got 'measures/#/cpu'",
+            id="topic",
+        ),
+        pytest.param(
+            {"MQTT_TOPIC": "measures/vm+"},
+            "AUTOSCALER_MQTT_TOPIC: expected + only as a whole level, as in measures/+/cpu, got 'measures/vm+'",
+            id="topic-level",
+        ),
+        pytest.param(
+            {"WEBHOOK_CA": "/nowhere/ca.pem"},
+            "AUTOSCALER_WEBHOOK_CA: path does not point to a file, got '/nowhere/ca.pem'",
+            id="no-such-file",
         ),
         pytest.param(
             {"NAMESPACE": "a{b}"},
@@ -105,7 +126,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             {"MAX_FUTURE": "nan"}, "AUTOSCALER_MAX_FUTURE: expected a finite number, got 'nan'", id="not-finite"
         ),
         pytest.param(
-            {"MQTT_CERT": "/c.pem"},
+            {"MQTT_CERT": __file__},
             "AUTOSCALER_MQTT_CERT, AUTOSCALER_MQTT_KEY: expected both or neither",
             id="half-a-pair",
         ),

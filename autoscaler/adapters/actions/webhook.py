@@ -126,7 +126,10 @@ class WebhookAction:
     def _client(self, url: str) -> httpx.AsyncClient:
         verified = _verified(url)
         if verified not in self._clients:
-            self._clients[verified] = self._make(verified)
+            try:
+                self._clients[verified] = self._make(verified)
+            except OSError as error:  # of which SSLError is one
+                raise TemporaryError(f"certificates for {http.redacted(url)}: {error}") from error
         return self._clients[verified]
 
     async def close(self) -> None:

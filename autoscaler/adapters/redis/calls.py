@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
+CONNECTIONS = 32
+"""At a time; calls beyond that wait for one to be free, within their deadline."""
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -76,14 +79,17 @@ class Caller:
         self._deadline = deadline
         self._clock = clock
         try:
-            self._client = redis.asyncio.Redis.from_url(
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
                 url,
+                max_connections=CONNECTIONS,
+                timeout=deadline,
                 socket_connect_timeout=deadline,
                 # what must be repeated is repeated by those who know whether it may be
                 retry=Retry(NoBackoff(), 0),
             )
         except ValueError as error:
             raise ValueError(f"{self.shown}: not a URL of a Redis: {error}") from error
+        self._client = redis.asyncio.Redis.from_pool(pool)
 
     async def __call__(self, calls: Sequence[Call]) -> list[Any]:
         """The answers in the order asked; the calls travel together, and each is atomic for itself.

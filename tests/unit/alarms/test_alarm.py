@@ -81,3 +81,18 @@ def test_a_record_of_an_older_version_can_be_read() -> None:
     assert msgspec.json.decode(b'{"version": 3, "state": "ok"}', type=AlarmRecord) == AlarmRecord(
         version=3, state=AlarmState.OK
     )
+
+
+@pytest.mark.parametrize(
+    ("project_id", "owner", "expected"),
+    [
+        pytest.param("p", "p", True, id="its-own"),
+        pytest.param("p", "q", False, id="of-another"),
+        pytest.param("p", "", False, id="of-the-operator"),
+        pytest.param("", "p", True, id="the-operator-of-a-project"),
+        pytest.param("any", "p", True, id="the-operator-for-all"),
+        pytest.param("", "", True, id="the-operator-its-own"),
+    ],
+)
+def test_an_alarm_moves_what_its_project_owns(project_id: str, owner: str, *, expected: bool) -> None:
+    assert an_alarm(project_id=project_id).may_move(owner) is expected

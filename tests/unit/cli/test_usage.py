@@ -71,6 +71,9 @@ def test_the_command_line_starts_without_heavy_modules() -> None:
         pytest.param(("replay", "x.csv", "--rules", "r", "--metadata", "k"), "expected KEY=VALUE", id="metadata"),
         pytest.param(("simulate", "--rules", "r"), "expected --stdio", id="no-stdio"),
         pytest.param(("demo", "--duration", "soon"), "expected a duration", id="duration"),
+        pytest.param(("replay", "x.csv", "--rules", "r", "--until", "soon"), "--until: expected ISO", id="until"),
+        pytest.param(("freeze", "--api", "http://"), "expected a URL", id="no-host"),
+        pytest.param(("freeze", "--api", "127.0.0.1:99999"), "expected a URL", id="no-port"),
     ],
 )
 def test_wrong_use_is_said_in_a_sentence(shell: Shell, words: tuple[str, ...], part: str) -> None:
@@ -143,3 +146,21 @@ def test_a_path_with_nothing_in_it_is_a_fault(shell: Shell, tmp_path: Path) -> N
     assert (empty.exit_code, missing.exit_code) == (1, 1)
     assert "nothing was checked" in empty.stderr
     assert "expected a file or folder that can be read" in missing.stdout
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        pytest.param("cpu", "", id="asked-for"),
+        pytest.param("cpx", "No alarm looks at any of these measures; alarms look at the metrics: cpu.", id="mistyped"),
+    ],
+)
+def test_a_replay_that_no_alarm_looks_at_says_so(shell: Shell, declared: Path, metric: str, said: str) -> None:
+    (declared / "r.csv").write_text("timestamp,value\n0,1\n")
+
+    files = ("--rules", str(declared / "rules.yaml"), "--policies", str(declared / "policies.yaml"))
+    found = shell.run("replay", str(declared / "r.csv"), "--metric", metric, "--resource-id", "r", *files)
+
+    assert found.exit_code == 0
+    assert found.stderr.startswith(said)
+    assert bool(found.stderr) == bool(said)
