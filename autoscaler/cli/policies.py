@@ -35,9 +35,14 @@ def execute(
     found = client.post(api, client.path("policies", name, "execute"), {"force": force}, idempotency_key=key)
     if how is Format.JSON:
         show.answer(found, how, {})
-    elif found["decision"] == "scale":
-        typer.echo(f"{found['group']} goes from {found['from']} to {found['to']}: {found['text']}.")
     else:
-        until = f", until {found['until']}" if found["until"] else ""
-        size = "" if found["from"] is None else f" at {found['from']}"
-        typer.echo(f"{found['group']} is held{size} ({found['reason']}{until}): {found['text']}.")
+        typer.echo(sentence(found))
+
+
+def sentence(decision: show.Json) -> str:
+    """What was decided, as people say it; the size may not be known."""
+    group, size, text = decision["group"], decision["from"], decision["text"]
+    if decision["decision"] == "scale":
+        return f"{group} goes from {size} to {decision['to']}: {text}."
+    until = f", until {decision['until']}" if decision["until"] else ""
+    return f"{group} is held{'' if size is None else f' at {size}'} ({decision['reason']}{until}): {text}."

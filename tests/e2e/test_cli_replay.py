@@ -159,7 +159,6 @@ def test_rows_that_cannot_be_read_are_named_and_counted(folder: Path) -> None:
         pytest.param("a,b\n1,2\n", ("--metric", "cpu"), "expected the header timestamp,value", id="other-header"),
         pytest.param("timestamp,value\n1,2\n", (), "say which with --metric", id="no-metric"),
         pytest.param("", ("--metric", "cpu"), "vm.csv: empty", id="empty"),
-        pytest.param("timestamp,value\n1,2\n", ("--metric", "cpu", "--until", "x"), "got 'x'", id="until"),
     ],
 )
 def test_what_cannot_be_replayed_is_said_in_a_sentence(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import override
 
 import pytest
 
@@ -34,19 +33,12 @@ groups:
 BUSY = Measure("cpu_util", "a", 1000.0, 90.0, metadata={"server_group": "web"})
 
 
-class Residents(MemoryTarget):
-    """Members that live in one controller."""
-
-    resident = True
-
-
 class Household(Bench):
     """Replicas whose members live inside them."""
 
-    @override
     def _controller(self, name: str) -> Controller:
         self.homes = getattr(self, "homes", [])
-        self.homes.append(Residents(named=False))
+        self.homes.append(MemoryTarget(resident=True, named=False))
         return Controller(
             self.store,
             Silence(),
@@ -66,12 +58,10 @@ class Forgetful(MemoryStore):
 
     away = False
 
-    @override
     async def mark(self, items: Sequence[WorkItem]) -> None:
         self._there()
         await super().mark(items)
 
-    @override
     async def write(self, writes: Sequence[WindowWrite]) -> list[WindowReply]:
         self._there()
         return await super().write(writes)
@@ -117,7 +107,7 @@ async def test_members_are_taken_over_once_their_controller_is_silent() -> None:
 async def test_an_adoption_that_was_broken_off_is_brought_to_its_end() -> None:
     bench = Bench(DOCUMENT)
     bench.store = store = Forgetful(lambda: bench.now)
-    bench.controllers = [bench._controller("replica")]  # noqa: SLF001 - on this store
+    bench.controllers = [bench._controller("replica")]
     store.away = True
 
     with pytest.raises(TemporaryError):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler import __version__
+from autoscaler.cli.policies import sentence
 from tests.unit.cli.conftest import Shell
 
 ROOT = Path(__file__).parents[3]
@@ -164,3 +165,16 @@ def test_a_replay_that_no_alarm_looks_at_says_so(shell: Shell, declared: Path, m
     assert found.exit_code == 0
     assert found.stderr.startswith(said)
     assert bool(found.stderr) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        pytest.param(3, "web is held at 3 (cooldown, until soon): because.", id="known"),
+        pytest.param(None, "web is held (cooldown, until soon): because.", id="unknown"),
+    ],
+)
+def test_a_group_may_be_held_at_a_size_that_nobody_knows(size: int | None, said: str) -> None:
+    found = {"group": "web", "decision": "hold", "from": size, "to": size, "reason": "cooldown", "until": "soon"}
+
+    assert sentence({**found, "text": "because"}) == said
