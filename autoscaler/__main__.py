@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from autoscaler.cli.main import app
+import sys
 
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="autoscaler")
+    try:
+        from autoscaler.cli.main import app  # noqa: PLC0415 - Ctrl-C may come while this is read
+
+        app(prog_name="autoscaler")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

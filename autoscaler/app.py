@@ -90,6 +90,8 @@ async def run_controller(settings: Settings) -> None:
         store = RedisStore(url, namespace=settings.namespace, shards=settings.shards)
         stack.push_async_callback(store.close)
         await _reached(store)
+        for problem in () if settings.allow_volatile_redis else await store.check():
+            log.warning("not ready", problem=problem)
         live = await _Live.build(settings, store, stack)
         await live.start()
         await live.serve(listening, embedded)
@@ -256,6 +258,8 @@ class _Live:
                 await asyncio.sleep(1.0)
                 self._reload.set()
             else:
+                if self.problems:
+                    log.info("declarations in order again")
                 self.problems = []
 
     async def _watch(self) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from autoscaler.errors import PermanentError, TemporaryError
+from autoscaler.redaction import redacted
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Of an answer; what is longer is cut off there, so that no other side can fill our memory."""
@@ -40,17 +41,6 @@ class Request:
     timeout: float
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
-
-
-def redacted(url: str) -> str:
-    """``url`` without user, password, query and fragment; total."""
-    try:
-        parts = urlsplit(url)
-        port = "" if parts.port is None else f":{parts.port}"
-    except ValueError:
-        return "(not a URL)"
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
 
 
 def host_of(url: str) -> str:

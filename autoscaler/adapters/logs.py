@@ -10,24 +10,9 @@ from typing import Any
 
 import structlog
 
-_URL = re.compile(r"(?<=://)(?P<user>[^/?#\s]*@)?(?P<place>[^?#\s]*)(?P<query>\?[^#\s]*)?(?P<fragment>#\S*)?")
-_QUERY_VALUE = re.compile(r"(?<==)[^&]+|(?<=[?&])[^=&]+(?=&|$)")
-_SECRET_VALUE = re.compile(r"(?i)(signature|token|secret|password|awsaccesskeyid)=[^&\s]+")
+from autoscaler.redaction import redacted
+
 _SECRET_KEY = re.compile(r"(?i)(password|secret|token|authorization)")
-
-
-def redacted(text: str) -> str:
-    """``text`` without what may be secret in its URLs: user and password, fragment, and every value of a query.
-
-    Every value, since nobody can list the names under which signatures and tokens travel.
-    """
-    return _SECRET_VALUE.sub(r"\1=***", _URL.sub(_shown, text))
-
-
-def _shown(url: re.Match[str]) -> str:
-    user = "***@" if url["user"] else ""
-    query = _QUERY_VALUE.sub("***", url["query"] or "")
-    return f"{user}{url['place']}{query}{'#***' if url['fragment'] else ''}"
 
 
 def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -9,8 +9,9 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from autoscaler.alarms.alarm import AlarmState, Severity
-from autoscaler.api.redaction import shown, shown_row
+from autoscaler.api.redaction import shown_row
 from autoscaler.measures.match import And, Equals, to_search
+from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
     from autoscaler.alarms.rules import Rule
@@ -274,9 +275,9 @@ def alarm_answer(view: AlarmView) -> AlarmAnswer:
         state_reason=record.reason,
         state_reason_data=record.reason_data,
         state_timestamp=iso(record.state_timestamp) if record.state_timestamp else None,
-        ok_actions=[shown(url) for url in alarm.ok_actions],
-        alarm_actions=[shown(url) for url in alarm.alarm_actions],
-        insufficient_data_actions=[shown(url) for url in alarm.insufficient_data_actions],
+        ok_actions=[redacted(url) for url in alarm.ok_actions],
+        alarm_actions=[redacted(url) for url in alarm.alarm_actions],
+        insufficient_data_actions=[redacted(url) for url in alarm.insufficient_data_actions],
         repeat_actions=alarm.repeat_actions,
         time_constraints=msgspec.to_builtins(alarm.time_constraints),
         project_id=alarm.project_id,

@@ -231,7 +231,9 @@ async def test_an_answer_that_will_not_change_is_permanent(status: int) -> None:
 async def test_a_redirect_is_not_followed_and_says_where_it_led(status: int) -> None:
     async with receiver() as there, WebhookAction() as action:
         there.answer = answering(status, location="/elsewhere?token=secret")
-        with pytest.raises(PermanentError, match=r"redirects are not followed, name http.*/elsewhere itself") as caught:
+        with pytest.raises(
+            PermanentError, match=r"redirects are not followed, name http.*/elsewhere\?token=\*\*\* itself"
+        ) as caught:
             await action.deliver(row(there.url))
     assert len(there.received) == 1
     assert "secret" not in str(caught.value)
@@ -313,7 +315,7 @@ async def test_no_error_shows_a_password_or_a_signature(answer: Answer) -> None:
         with pytest.raises((TemporaryError, PermanentError)) as caught:
             await action.deliver(row(f"http://me:hunter2@127.0.0.1:{there.port}/hook?Signature=hunter2#hunter2"))
     assert "hunter2" not in str(caught.value)
-    assert f"http://127.0.0.1:{there.port}/hook" in str(caught.value)
+    assert f"127.0.0.1:{there.port}/hook" in str(caught.value)
 
 
 async def test_a_slow_host_is_not_overrun_and_holds_up_no_other() -> None:

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from autoscaler.adapters import http
 from autoscaler.errors import TemporaryError
+from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -116,7 +117,7 @@ class WebhookAction:
                 await slot.acquire()
         except TimeoutError as error:
             raise TemporaryError(
-                f"POST {http.redacted(url)}: {self._per_host} other deliveries to this host take too long"
+                f"POST {redacted(url)}: {self._per_host} other deliveries to this host take too long"
             ) from error
         try:
             yield
@@ -129,7 +130,7 @@ class WebhookAction:
             try:
                 self._clients[verified] = self._make(verified)
             except OSError as error:  # of which SSLError is one
-                raise TemporaryError(f"certificates for {http.redacted(url)}: {error}") from error
+                raise TemporaryError(f"certificates for {redacted(url)}: {error}") from error
         return self._clients[verified]
 
     async def close(self) -> None:

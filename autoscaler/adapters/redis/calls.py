@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from autoscaler.errors import TemporaryError
+from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -149,9 +149,3 @@ class Caller:
 
 def _is_missing(answer: object) -> bool:
     return isinstance(answer, ResponseError) and "Function not found" in str(answer)
-
-
-def redacted(url: str) -> str:
-    """The URL without what is secret in it."""
-    hidden = re.sub(r"(?<=://)([^:/@]*):.+@", r"\1:***@", url)
-    return re.sub(r"(?i)(password=)[^&]*", r"\1***", hidden)

@@ -110,7 +110,7 @@ class MqttSource(LinkedSource):
     ) -> None:
         address = _Address.of(url)
         super().__init__(
-            f"mqtt://{address.host}:{address.port}/{topic_filter}", now=now, trusted=trusted, limits=limits
+            f"mqtt://{address.host}:{address.port} {topic_filter}", now=now, trusted=trusted, limits=limits
         )
         self._address = address
         self._topic_filter = topic_filter

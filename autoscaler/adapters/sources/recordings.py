@@ -100,7 +100,10 @@ def _placed(fault: Undecoded, name: str, line: int) -> Undecoded:
 
 
 def _csv(lines: Iterator[str], name: str, first: int, label: Label) -> Iterator[Measure | Undecoded]:
-    header = [column.strip() for column in next(csv.reader([next(lines)]))]
+    try:
+        header = [column.strip() for column in next(csv.reader([next(lines)]))]
+    except csv.Error as error:
+        raise PermanentError(f"{name}:{first}: expected the header timestamp,value or JSON lines: {error}") from error
     if header != _COLUMNS:
         shown = ascii(",".join(header)[:80])
         raise PermanentError(f"{name}:{first}: expected the header timestamp,value or JSON lines, found {shown}")

@@ -11,6 +11,7 @@ from autoscaler.adapters import http
 from autoscaler.declarations.targets import HttpOptions
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import TargetStatus
+from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +111,7 @@ def _headers(options: HttpOptions) -> dict[str, str]:
 
 
 def _status(body: bytes, request: http.Request) -> TargetStatus:
-    place = f"GET {http.redacted(request.url)}"
+    place = f"GET {redacted(request.url)}"
     try:
         answer = msgspec.json.decode(body, type=Answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
