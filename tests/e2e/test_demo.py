@@ -74,7 +74,7 @@ async def a_worker(queue: JobQueue, name: str) -> AsyncIterator[tuple[asyncio.St
 
 async def until(condition: object) -> None:
     assert callable(condition)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -258,6 +258,8 @@ async def test_a_worker_does_real_jobs_publishes_its_utilisation_and_finishes_wh
                 env=environment | {"DEMO_QUEUE_PORT": str(queue.port)},
             )  # fmt: skip
             await until(lambda: queue.workers == {"web-1": worker.pid})
+            # what it says before its broker has answered is lost
+            await until(lambda: bool(heard))
             for _ in range(8):
                 await queue.put(0.15, 0.002)
             await until(lambda: queue.served == 8)
