@@ -26,11 +26,13 @@ class TemporaryError(AutoscalerError):
     Args:
         message: what failed, for people.
         delay: seconds to wait before the next try, where the other side named one.
+        tried: False where it did not even come to a try, so that none is to be counted.
     """
 
-    def __init__(self, message: str, *, delay: float | None = None) -> None:
+    def __init__(self, message: str, *, delay: float | None = None, tried: bool = True) -> None:
         super().__init__(message)
         self.delay = delay
+        self.tried = tried
 
 
 class PermanentError(AutoscalerError):

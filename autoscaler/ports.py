@@ -408,8 +408,8 @@ class Store(Protocol):
         """
         ...
 
-    async def undelivered(self, lane: str, row_id: str, *, retry_at: float) -> None:
-        """Count a failed delivery of the head, if it is still ``row_id``, and make the lane due at ``retry_at``."""
+    async def undelivered(self, lane: str, row_id: str, *, retry_at: float, tried: bool = True) -> None:
+        """Make the lane due at ``retry_at`` if its head is still ``row_id``; count a failed delivery if ``tried``."""
         ...
 
     async def lanes(self, alarm_id: str) -> Mapping[str, int]:

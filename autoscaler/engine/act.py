@@ -81,7 +81,7 @@ class Actor:
             await self._bury(row, "refused", str(error))
             return True
         except TemporaryError as error:
-            if row.attempts + 1 >= self._max_attempts:
+            if error.tried and row.attempts + 1 >= self._max_attempts:
                 await self._bury(row, "given up", str(error))
                 return True
             await self._put_off(row, error)
@@ -104,7 +104,7 @@ class Actor:
         backoff = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(row.attempts, 10))
         delay = backoff * (0.5 + self._jitter() / 2) if error.delay is None else error.delay
         log.warning("action put off", alarm_id=row.alarm_id, row=row.id, attempts=row.attempts + 1, error=str(error))
-        await self._store.undelivered(row.lane, row.id, retry_at=now + delay)
+        await self._store.undelivered(row.lane, row.id, retry_at=now + delay, tried=error.tried)
         self._listener.acted(row, "retried", now - row.created)
         self._woken(now + delay)
 

@@ -730,6 +730,14 @@ class TestOutbox:
         assert await bench.store.head(LANE) == replace(row(1), attempts=2)
         assert await bench.store.delivered(LANE, row(1).id, lease=LEASE) == row(2)
 
+    async def test_what_was_not_even_tried_is_not_counted(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1)]))
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T + 5, tried=False)
+        bench.clock.now = T + 5
+
+        assert await bench.work() == [("lane", LANE, T + 5)]
+        assert await bench.store.head(LANE) == row(1)
+
     async def test_a_dead_lane_holds_up_no_other(self, bench: Bench) -> None:
         await accept(bench, acceptance(rows=[row(1), row(2, POLICY)]))
         await bench.store.undelivered(LANE, row(1).id, retry_at=T + 1000)

@@ -8,7 +8,7 @@ import ssl
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 from weakref import WeakValueDictionary
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 KEYS = ("alarm_name", "alarm_id", "severity", "previous", "current", "reason", "reason_data")
 """Of the body, in Aodh's order."""
 
+WORTH_TRYING: Final = 0.1
+"""Share of the deadline that must be left after waiting for a turn; with less it is put off, and no try is counted."""
 REQUEST_NAMESPACE = uuid.UUID("9e3f3c5c-2a6e-5b0b-9a55-2b8d7c4b3f10")
 """Of the request ids, which are made from row ids: a repeated delivery carries the same one."""
 
@@ -103,6 +105,8 @@ class WebhookAction:
         }
         async with self._slot(row.url):
             left = deadline - loop.time()
+            if left < self._timeout * WORTH_TRYING:
+                raise self._busy(row.url)
             request = http.Request("POST", row.url, left, headers, body_bytes(row.body))
             await http.called(self._client(row.url), request)
 
@@ -116,13 +120,15 @@ class WebhookAction:
             async with asyncio.timeout(self._timeout):
                 await slot.acquire()
         except TimeoutError as error:
-            raise TemporaryError(
-                f"POST {redacted(url)}: {self._per_host} other deliveries to this host take too long"
-            ) from error
+            raise self._busy(url) from error
         try:
             yield
         finally:
             slot.release()
+
+    def _busy(self, url: str) -> TemporaryError:
+        said = f"POST {redacted(url)}: {self._per_host} other deliveries to this host take too long"
+        return TemporaryError(said, tried=False)
 
     def _client(self, url: str) -> httpx.AsyncClient:
         verified = _verified(url)

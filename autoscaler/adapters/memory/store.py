@@ -298,12 +298,12 @@ class MemoryStore:
         self._work.set(("lane", lane), self._clock() + lease)
         return found.rows[0]
 
-    async def undelivered(self, lane: str, row_id: str, *, retry_at: float) -> None:
+    async def undelivered(self, lane: str, row_id: str, *, retry_at: float, tried: bool = True) -> None:
         """See :class:`autoscaler.ports.Store`."""
         found = self._lanes.get(lane)
         if found is None or found.rows[0].id != row_id:
             return
-        found.rows[0] = replace(found.rows[0], attempts=found.rows[0].attempts + 1)
+        found.rows[0] = replace(found.rows[0], attempts=found.rows[0].attempts + tried)
         found.waiting = True
         self._work.set(("lane", lane), retry_at)
 

@@ -280,9 +280,9 @@ class RedisStore:
         alarm_id = alarm_of(lane)
         return _row(await self._call("delivered", alarm_id, [alarm_id, lane, row_id, lease]))
 
-    async def undelivered(self, lane: str, row_id: str, *, retry_at: float) -> None:
+    async def undelivered(self, lane: str, row_id: str, *, retry_at: float, tried: bool = True) -> None:
         """See :class:`autoscaler.ports.Store`."""
-        await self._call("undelivered", alarm_of(lane), [lane, row_id, retry_at])
+        await self._call("undelivered", alarm_of(lane), [lane, row_id, retry_at, int(tried)])
 
     async def lanes(self, alarm_id: str) -> Mapping[str, int]:
         """See :class:`autoscaler.ports.Store`."""

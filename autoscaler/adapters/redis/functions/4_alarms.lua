@@ -151,9 +151,9 @@ end, {'allow-oom'})
 -- Counts a failed delivery and makes the lane due for the next try, unless somebody else has taken over.
 register('undelivered', function(keys, args)
   local prefix, _, ask = asked(keys, args)
-  local lane, row_id, retry_at = ask[1], ask[2], ask[3]
+  local lane, row_id, retry_at, tried = ask[1], ask[2], ask[3], ask[4]
   if is_head(prefix, lane, row_id) then
-    redis.call('HINCRBY', prefix .. 'attempts', lane, 1)
+    redis.call('HINCRBY', prefix .. 'attempts', lane, tried)
     redis.call('SADD', prefix .. 'waiting', lane)
     due_at(prefix, 'lane:' .. lane, retry_at)
   end
