@@ -6,14 +6,19 @@ a crash between two of them loses nothing; whoever repeats them does no harm.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
-from autoscaler.alarms.alarm import AlarmRecord
+from autoscaler.alarms.alarm import ALARM_NAMESPACE, AlarmRecord
+from autoscaler.alarms.definition import Definition
+from autoscaler.alarms.observation import Observation
+from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
 from autoscaler.errors import Rejection
+from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
 from autoscaler.measures.window import WindowSpec
 from autoscaler.scaling.decision import Decision
@@ -31,6 +36,8 @@ DEAD_LETTER_BYTES = 64 * 1024 * 1024
 """How long their payloads may be together, per kind."""
 GENERATIONS = 1000
 """How many superseded generations of declarations are known as such."""
+CHANGES = 10_000
+"""Changes of definitions that are kept per shard; a replica that missed more reads all definitions anew."""
 REPLICA_SILENCE = 5.0
 """Seconds without a heartbeat after which a replica counts as gone."""
 
@@ -129,9 +136,12 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of an alarm's history; kinds and details are Aodh's.
 
     Attributes:
-        event_id: ``alarm_id:version:h``.
-        type: ``creation``, ``rule change``, ``state transition`` or ``late measure``.
+        event_id: see :func:`event_id`.
+        type: ``creation``, ``rule change``, ``state transition``, ``deletion`` or ``late measure``.
         timestamp: Unix seconds.
+        user_id: who did it; "" where the controller did.
+        project_id: whose.
+        on_behalf_of: the alarm's project.
     """
 
     event_id: str
@@ -139,6 +149,15 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     detail: dict[str, Any]
     timestamp: float
+    user_id: str = ""
+    project_id: str = ""
+    on_behalf_of: str = ""
+    severity: str = ""
+
+
+def event_id(alarm_id: str, version: int, kind: str) -> str:
+    """The id of what happened to an alarm at a version: the same whoever works it out."""
+    return str(uuid.uuid5(ALARM_NAMESPACE, f"{alarm_id}:{version}:{kind}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +171,8 @@ class Acceptance:
         record: the new record, None when the verdict changes nothing.
         rows: actions to add to the outbox, in order.
         history: entries to add, oldest first.
+        definition: takes the place of the stored one, or is the first; every replica is told.
+        removed: record and definition go, every replica is told; history and undelivered rows stay.
     """
 
     alarm_id: str
@@ -161,6 +182,8 @@ class Acceptance:
     record: AlarmRecord | None = None
     rows: Sequence[OutboxRow] = ()
     history: Sequence[HistoryEntry] = ()
+    definition: Definition | None = None
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +195,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A newer version of the same window was accepted before; the verdict was dropped."""
+    """A newer version of the same window was accepted for this alarm before; the verdict was dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +203,34 @@ class Retry:
     """The record has changed meanwhile; this is the present one, None where there is none."""
 
     record: AlarmRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """Every stored definition, and where in the stream of changes they are from.
+
+    Attributes:
+        recent: ids of alarms that were changed within the last minute; whoever did it may have died over it.
+        position: to go on from with :meth:`Store.changes`.
+    """
+
+    definitions: Sequence[Definition]
+    recent: Sequence[str]
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionChanges:
+    """What was changed since a position.
+
+    Attributes:
+        changed: by alarm id, each as it is now; None where it is gone.
+        complete: False where changes were missed: read all definitions anew.
+    """
+
+    changed: Mapping[str, Definition | None]
+    position: str
+    complete: bool = True
 
 
 # --- work ------------------------------------------------------------------------------------------------------------
@@ -190,8 +241,8 @@ class WorkItem:
     """Something due.
 
     Attributes:
-        kind: ``window``, ``lane``, ``group`` or ``schedule``.
-        key: window id, lane, group name or schedule name.
+        kind: ``window``, ``lane``, ``group``, ``schedule`` or ``probe``.
+        key: window id, lane, group name, schedule name or alarm id.
         due: Unix seconds at which it was.
         leased_until: Unix seconds; set where it was claimed.
     """
@@ -293,7 +344,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """Something that could not be taken or delivered, kept to be looked at.
 
     Attributes:
-        kind: ``measure`` or ``action``.
+        kind: ``measure``, ``event`` or ``action``.
         reason: short, from an enum.
         payload: as received or to be sent; cut at 64 KiB.
         source: e.g. ``mqtt measures/web``.
@@ -355,7 +406,9 @@ class Store(Protocol):
         ...
 
     async def accept(self, acceptances: Sequence[Acceptance], *, lease: float) -> list[Accepted | Stale | Retry]:
-        """Put verdicts into force, each atomically with its history and actions; answers in the order asked.
+        """Put verdicts into force, each atomically with its history, actions and definition; answers as asked.
+
+        Stale is told per alarm and window: of a composite alarm every window has a newest look of its own.
 
         A row with ``repeat`` replaces an undelivered repeat at the end of its lane, unless that is the lane's head
         and leased.
@@ -393,8 +446,36 @@ class Store(Protocol):
         """Drop the records of alarms that are no longer declared; history and undelivered actions stay."""
         ...
 
+    async def definitions(self) -> Definitions:
+        """All stored definitions."""
+        ...
+
+    async def changes(self, position: str, *, patience: float) -> DefinitionChanges:
+        """What was changed since ``position``; waits ``patience`` seconds for the first change, then has none."""
+        ...
+
     async def history(self, alarm_id: str, *, limit: int) -> list[HistoryEntry]:
-        """Newest first."""
+        """Newest first, also of an alarm that is gone; entries leave after the store's retention."""
+        ...
+
+    async def histories(self, project_id: str | None) -> list[str]:
+        """Ids of all alarms that have a history, of one project (``on_behalf_of``) or (None) of all."""
+        ...
+
+    async def tally(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Add to how often each alarm was evaluated to each state: alarm id -> state -> times."""
+        ...
+
+    async def tallies(self, alarm_ids: Sequence[str]) -> list[Mapping[str, int]]:
+        """How often each alarm was evaluated to each state, in the order asked."""
+        ...
+
+    async def keep(self, kind: str, entries: Mapping[str, bytes | None]) -> None:
+        """Keep small documents by key, such as quotas and the attributes of resources; None drops one."""
+        ...
+
+    async def kept(self, kind: str, keys: Sequence[str]) -> list[bytes | None]:
+        """What is kept, in the order asked."""
         ...
 
     async def head(self, lane: str) -> OutboxRow | None:
@@ -474,16 +555,18 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Undecoded:
-    """A message, or one measure of it, that could not be taken.
+    """A message, or one measure or event of it, that could not be taken.
 
     Attributes:
         index: of the measure in its message; None for the whole message.
+        kind: ``measure`` or ``event``.
     """
 
     rejection: Rejection
     detail: str
     payload: str
     index: int | None = None
+    kind: str = "measure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,11 +577,13 @@ class Batch:
         measures: decoded, in order of arrival.
         rejected: what could not be decoded.
         source: for people and dead letters.
+        events: decoded, in order of arrival.
     """
 
     measures: Sequence[Measure]
     rejected: Sequence[Undecoded] = ()
     source: str = ""
+    events: Sequence[Event] = ()
 
 
 class Delivery(Protocol):
@@ -551,6 +636,18 @@ class Action(Protocol):
         Raises:
             TemporaryError: not delivered, or not known to be; worth another try.
             PermanentError: never will be.
+        """
+        ...
+
+
+class Probe(Protocol):
+    """Asks a service about what alarms of some kind rest on."""
+
+    async def look(self, rule: PrometheusRule | PoolHealthRule) -> Observation:
+        """What there is at this moment.
+
+        Raises:
+            TemporaryError, PermanentError: nothing is known; the text says why, and is shown to the alarm's owner.
         """
         ...
 

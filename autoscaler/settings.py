@@ -53,6 +53,7 @@ class Auth(StrEnum):
     """Who may ask the API."""
 
     NOAUTH = "noauth"
+    KEYSTONE = "keystone"
 
 
 class SourceKind(StrEnum):
@@ -61,6 +62,17 @@ class SourceKind(StrEnum):
     MQTT = "mqtt"
     AMQP = "amqp"
     HTTP = "http"
+    OPENSTACK = "openstack"
+    UDP = "udp"
+    GNOCCHI = "gnocchi"
+    PROMETHEUS = "prometheus"
+
+
+class Mixed(StrEnum):
+    """What a leaf of a composite alarm is while its values lie on both sides of the threshold."""
+
+    PLAIN = "plain"
+    AODH = "aodh"
 
 
 class LogFormat(StrEnum):
@@ -106,7 +118,8 @@ class Settings(BaseSettings):
     """HOST:PORT that the API listens at; port 0 takes any free one."""
 
     auth: Auth = Auth.NOAUTH
-    """Who may ask the API: `noauth` believes everybody, so it serves this machine only."""
+    """Who may ask the API: `keystone` asks Keystone about every token; `noauth` believes everybody's headers, so it
+    serves this machine only."""
 
     auth_force: bool = False
     """Allow `noauth` at an address that other machines reach."""
@@ -114,8 +127,127 @@ class Settings(BaseSettings):
     cors_origins: Words = ()
     """Origins whose pages may ask the API, separated by commas."""
 
-    trusted_sources: Annotated[frozenset[SourceKind], NoDecode] = frozenset()
-    """Of `mqtt`, `amqp` and `http` those whose word on a measure's project counts, separated by commas."""
+    keystone_url: str | None = None
+    """Keystone, such as `https://keystone.example.org:5000/v3`; for `keystone`, and for actions and probes that need
+    a token of the controller's own."""
+
+    keystone_username: str | None = None
+    """User that the controller is at Keystone."""
+
+    keystone_password: SecretStr | None = None
+    """Password of that user."""
+
+    keystone_user_domain: str = "Default"
+    """Domain of that user, by name."""
+
+    keystone_project: str = "service"
+    """Project that the controller works in, by name."""
+
+    keystone_project_domain: str = "Default"
+    """Domain of that project, by name."""
+
+    keystone_credential_id: str | None = None
+    """Application credential, in place of user and password."""
+
+    keystone_credential_secret: SecretStr | None = None
+    """Secret of the application credential."""
+
+    keystone_region: str | None = None
+    """Region whose services are used; any where it is not set."""
+
+    keystone_interface: str = "internal"
+    """Interface of the services that are used: `internal`, `public` or `admin`."""
+
+    keystone_ca: FilePath | None = None
+    """Certificates (PEM) that those of Keystone and the services are checked with; the system's where it is not set."""
+
+    token_cache: float = Field(default=60.0, ge=0)
+    """Seconds for which Keystone's word on a token is believed."""
+
+    alarm_max_actions: int = Field(default=-1, ge=-1)
+    """Actions that an alarm may have for one state; -1 means any number."""
+
+    project_alarm_quota: int = Field(default=-1, ge=-1)
+    """Alarms that a project may have, unless its own quota says otherwise; -1 means any number."""
+
+    user_alarm_quota: int = Field(default=-1, ge=-1)
+    """Alarms that a user may have; -1 means any number."""
+
+    evaluation_metrics: bool = False
+    """Count how often each alarm was evaluated to each state, for `/v2/metrics`."""
+
+    composite_mixed: Mixed = Mixed.PLAIN
+    """What a part of a composite alarm is while values lie on both sides of its threshold: `plain` keeps its state, as
+    every other alarm does; `aodh` takes the opposite of the trend."""
+
+    history_ttl: float = Field(default=2_592_000.0, gt=0)
+    """Seconds for which an alarm's history is kept, also after the alarm is gone."""
+
+    probe_interval: float = Field(default=15.0, ge=1)
+    """Seconds between two questions to Prometheus or a load balancer, for each alarm that rests on one."""
+
+    prometheus_url: str | None = Field(default=None, repr=False)
+    """Prometheus server that `prometheus` alarms ask; `http://` or `https://`."""
+
+    prometheus_ca: FilePath | None = None
+    """Certificates (PEM) that the server's is checked with; the system's where it is not set."""
+
+    prometheus_project_label: str = "project"
+    """Label that the queries of ordinary users are bound to, with their project as its value."""
+
+    octavia_url: str | None = None
+    """Load balancer service; the catalog's where it is not set."""
+
+    heat_url: str | None = None
+    """Orchestration service, with `%(project_id)s` where the project belongs; the catalog's where it is not set."""
+
+    zaqar_url: str | None = None
+    """Messaging service; the catalog's where it is not set."""
+
+    notify_url: str | None = Field(default=None, repr=False)
+    """Broker that changes of alarms are told on, as Aodh tells them; `amqp://` or `amqps://`. Nobody is told where it is
+    not set."""
+
+    notify_exchange: str = Field(default="aodh", min_length=1)
+    """Topic exchange for that."""
+
+    notify_topic: str = Field(default="notifications", min_length=1)
+    """Topic for that; the routing key is TOPIC.info."""
+
+    openstack_url: str | None = Field(default=None, repr=False)
+    """Broker of the cloud's own services, to take Ceilometer's samples and events from; `amqp://` or `amqps://`."""
+
+    openstack_exchange: str = Field(default="ceilometer", min_length=1)
+    """Exchange that Ceilometer publishes on."""
+
+    openstack_samples: str = "metering.sample"
+    """Routing key of samples; nothing is taken where it is empty."""
+
+    openstack_events: str = "alarm.all.sample"
+    """Routing key of events; nothing is taken where it is empty."""
+
+    openstack_queue: str = Field(default="autoscaler.openstack", min_length=1)
+    """Beginning of the names of the controller's own queues there."""
+
+    openstack_existing_queues: bool = False
+    """Take from the queues that are named like the routing keys, whoever else was to get the messages."""
+
+    openstack_ttl: float = Field(default=600.0, gt=0)
+    """Seconds that a message waits in these queues before the broker drops it."""
+
+    openstack_max_length: int = Field(default=100_000, ge=1)
+    """Messages that each of these queues holds before the broker drops the oldest."""
+
+    telemetry_secret: SecretStr | None = None
+    """Ceilometer's `telemetry_secret`: samples and events without its signature are refused; not looked at where it is
+    not set."""
+
+    udp: str | None = None
+    """HOST:PORT at which Ceilometer's `udp://` publisher is listened to; nothing listens where it is not set."""
+
+    trusted_sources: Annotated[frozenset[str], NoDecode] = frozenset(("openstack",))
+    """Sources whose word on a measure's project counts, separated by commas: `mqtt`, `amqp`, `http`, `openstack`, `udp`,
+    `gnocchi` or `prometheus`; `mqtt:FILTER` for some topics, `amqp-user:NAME` for what a user of the broker sends."""
 
     redis_url: str | None = Field(default=None, repr=False)
     """Redis or Valkey; `redis://`, `rediss://` or `unix://`. A server of its own is started where it is not set."""
@@ -197,6 +329,15 @@ class Settings(BaseSettings):
 
     webhook_verify: bool = True
     """Check the certificates of webhooks."""
+
+    webhook_cert: FilePath | None = None
+    """Certificate (PEM) that is shown to webhooks."""
+
+    webhook_key: FilePath | None = None
+    """Key (PEM) of that certificate."""
+
+    webhook_allow_unverified: bool = False
+    """Let alarms switch the check off for an action of theirs (`?aodh-alarm-ssl-verify=0`)."""
 
     webhook_ca: FilePath | None = None
     """Certificates (PEM) that those of webhooks are checked with; the system's where it is not set."""

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
-from autoscaler.alarms.rules import Rule
+from autoscaler.alarms.rules import Condition, plain
 from autoscaler.alarms.time_constraints import TimeConstraint
-from autoscaler.measures.match import EVERYTHING, to_search
 from autoscaler.measures.window import ANY_PROJECT
 
 if TYPE_CHECKING:
@@ -43,17 +42,21 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         alarm_id: for declared ones uuid5 of project and name, see :func:`declared_id`.
-        project_id: the scope of its measures and the owner of what it may move; "" is the operator's.
-        type: as declared, one of the four names of :mod:`autoscaler.declarations`.
+        project_id: the owner of what it may move; "" is the operator's.
+        scope: the project whose measures and events it sees, :data:`ANY_PROJECT` for all; None means its own.
+        type: as declared, one of the names of :mod:`autoscaler.declarations`.
         repeat_interval: seconds; only with ``repeat_actions``.
+        revision: of the definition, raised by each change through the API; 0 for alarms declared in files.
         definition: a digest of what is evaluated, made of the rest; it changes when the rule or its constraints do.
     """
 
     alarm_id: str
     name: str
     type: str
-    rule: Rule
+    rule: Condition
     project_id: str = ""
+    scope: str | None = None
+    revision: int = 0
     description: str = ""
     enabled: bool = True
     severity: Severity = Severity.LOW
@@ -66,8 +69,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     definition: str = ""
 
     def __post_init__(self) -> None:
-        rule = msgspec.structs.replace(self.rule, match=EVERYTHING)
-        evaluated = [to_search(self.rule.match), rule, self.time_constraints]
+        evaluated = [plain(self.rule), self.sees, self.time_constraints]
         digest = hashlib.sha256(msgspec.json.encode(evaluated)).hexdigest()[:16]
         msgspec.structs.force_setattr(self, "definition", digest)
 
@@ -83,9 +85,18 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
             case _:
                 assert_never(state)
 
+    @property
+    def sees(self) -> str:
+        """The project whose measures and events it sees, or :data:`ANY_PROJECT`."""
+        return self.project_id if self.scope is None else self.scope
+
     def may_move(self, owner: str) -> bool:
-        """Whether it may call what ``owner`` owns: the operator's alarms may call everything, others their own."""
-        return self.project_id in {"", ANY_PROJECT, owner}
+        """Whether it may call what ``owner`` owns.
+
+        The operator's alarms may call everything, others what is their own project's; those that were made by an
+        operator through the API, and so see every project, also what is the operator's.
+        """
+        return self.project_id in {"", ANY_PROJECT, owner} or (self.scope == ANY_PROJECT and owner == "")
 
 
 def declared_id(project_id: str, name: str) -> str:
@@ -111,12 +122,27 @@ class Evidence(msgspec.Struct, frozen=True):
     resting_on_missing: bool = False
 
 
+class LeafRecord(msgspec.Struct, frozen=True):
+    """What is known of one leaf of a composite alarm.
+
+    Attributes:
+        state: as a plain alarm over this leaf would have it.
+        certain: all values that count are on one side.
+        trend: where they are on both, the newest one's side; None elsewhere.
+    """
+
+    state: AlarmState = AlarmState.INSUFFICIENT_DATA
+    certain: bool = False
+    trend: AlarmState | None = None
+
+
 class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored of an alarm; replaced as a whole by compare-and-set on its version.
 
     Attributes:
         version: raised by whatever changes the record; 0 was never stored.
         definition: digest of the definition that ``state`` was evaluated by.
+        revision: of the definition in force, see :attr:`Alarm.revision`; an evaluation by an older one is void.
         state_timestamp: Unix seconds of the last change of ``state``.
         point: Unix seconds, the end of the last granule that was evaluated in order (``evaluate: boundary``).
         considered: Unix seconds, the end of the granule for which policies were last (re)considered.
@@ -127,10 +153,15 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
         clear_since: Unix seconds since which it does not (``keep_firing_for``).
         held_since: Unix seconds since which missing data is not believed because a source is behind.
         evidence: of the newest definite verdict; None before the first.
+        note: what more there is to say than Aodh's ``reason`` does; for people.
+        leaves: of a composite alarm, in order; empty before the first look.
+        instances: of an alarm with a state per series: series -> state.
+        events: ids of the events that were taken last, newest first; the same told again changes nothing.
     """
 
     version: int = 0
     definition: str = ""
+    revision: int = 0
     state: AlarmState = AlarmState.INSUFFICIENT_DATA
     state_timestamp: float = 0.0
     reason: str = "Not evaluated yet"
@@ -144,3 +175,7 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
     clear_since: float | None = None
     held_since: float | None = None
     evidence: Evidence | None = None
+    note: str = ""
+    leaves: tuple[LeafRecord, ...] = ()
+    instances: dict[str, AlarmState] = msgspec.field(default_factory=dict)
+    events: tuple[str, ...] = ()

@@ -1,14 +1,15 @@
-"""The condition part of an alarm."""
+"""The condition part of an alarm, one kind for each kind of alarm."""
 
 from __future__ import annotations
 
 import operator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from autoscaler.measures.match import EVERYTHING, Match
+from autoscaler.measures.derived import Derivation
+from autoscaler.measures.match import EVERYTHING, Match, to_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,7 +65,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """A threshold over an aggregate of one series or of many.
 
     Attributes:
-        metric: name.
+        metric: name; of several the first.
+        further_metrics: of an aggregate over several metrics the others.
+        derivation: how the series of ``metric`` are made of those of other metrics; None where they are not.
         match: which series; for a threshold on one resource, the equality that names it.
         single: True for ``threshold``: one series, no aggregation across.
         group: only the members of this group count; None counts every matching series.
@@ -104,6 +107,14 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     hold_for: float = 0.0
     keep_firing_for: float = 0.0
     min_reporting: float | None = None
+    further_metrics: tuple[str, ...] = ()
+    derivation: Derivation | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics whose measures its window keeps; the series of the first bear the plain resource id."""
+        derived_from = () if self.derivation is None else self.derivation.metrics
+        return (self.metric, *self.further_metrics, *derived_from)
 
     @property
     def granules(self) -> int:
@@ -124,3 +135,110 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         late measures: a granule that has just left the window can still be judged with those before it.
         """
         return self.granularity * (2 * self.granules + 2) + self.lateness
+
+
+class PrometheusRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A threshold over every value that an instant query to a Prometheus server answers with.
+
+    Attributes:
+        query: PromQL.
+        scope_to_project: the project whose label is put into the query; None asks as it is written.
+        per_series: each series that answers has a state of its own; Aodh mixes them up.
+    """
+
+    query: str
+    threshold: float
+    comparison_operator: ComparisonOperator = ComparisonOperator.EQ
+    scope_to_project: str | None = None
+    per_series: bool = False
+
+
+class TraitCondition(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event alarm asks of one trait.
+
+    Attributes:
+        field: ``traits.NAME``.
+        type: what ``value`` is converted to: ``string``, ``integer``, ``float``, ``boolean``, ``datetime`` or "".
+    """
+
+    field: str
+    value: str
+    op: ComparisonOperator = ComparisonOperator.EQ
+    type: str = ""
+
+
+class EventRule(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that happens.
+
+    Attributes:
+        event_type: as ``fnmatch`` reads it.
+        query: all of which must hold.
+        document: the query as it was written, for the reason's text.
+    """
+
+    event_type: str = "*"
+    query: tuple[TraitCondition, ...] = ()
+    document: tuple[dict[str, Any], ...] = ()
+
+
+class PoolHealthRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A member of a load balancer's pool that is not healthy."""
+
+    pool_id: str
+    stack_id: str
+    autoscaling_group_id: str
+
+
+Leaf = Rule | PrometheusRule
+"""What a composite alarm is made of."""
+
+
+class Junction(msgspec.Struct, frozen=True):
+    """Parts joined by ``and`` or ``or``; a number is a leaf, from 0 in depth-first order."""
+
+    operator: Literal["and", "or"]
+    parts: tuple[Junction | int, ...]
+
+
+class CompositeRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Several conditions, joined.
+
+    Attributes:
+        leaves: in depth-first order; ``rule1`` is the first.
+        tree: how they are joined; 0 where there is a single leaf.
+        documents: each leaf as it is shown in ``reason_data``.
+        mixed_as_aodh: values on both sides of a leaf's threshold resolve against their trend, as in Aodh; else a leaf
+            keeps its state then, as a plain alarm does.
+    """
+
+    leaves: tuple[Leaf, ...]
+    tree: Junction | int
+    documents: tuple[dict[str, Any], ...]
+    mixed_as_aodh: bool = False
+
+
+Condition = Rule | CompositeRule | EventRule | PrometheusRule | PoolHealthRule
+
+
+def leaves_of(condition: Condition) -> tuple[Leaf, ...]:
+    """What a condition looks at in windows or asks Prometheus for, in order; nothing for events and pools."""
+    match condition:
+        case Rule() | PrometheusRule():
+            return (condition,)
+        case CompositeRule():
+            return condition.leaves
+        case EventRule() | PoolHealthRule():
+            return ()
+
+
+def plain(condition: Condition) -> Any:
+    """A condition as JSON values: equal conditions give equal values, different ones different."""
+    match condition:
+        case Rule():
+            values = msgspec.to_builtins(msgspec.structs.replace(condition, match=EVERYTHING))
+            return [to_search(condition.match), values]
+        case CompositeRule():
+            tree = msgspec.to_builtins(condition.tree)
+            return ["composite", tree, condition.mixed_as_aodh, *(plain(leaf) for leaf in condition.leaves)]
+        case EventRule() | PrometheusRule() | PoolHealthRule():
+            return [type(condition).__name__, msgspec.to_builtins(condition)]

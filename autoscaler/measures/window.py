@@ -25,16 +25,17 @@ class WindowSpec:
 
     Attributes:
         project_id: scope; "" takes only measures without a trusted project, :data:`ANY_PROJECT` all of them.
-        metric: name.
+        metrics: names; series of the first bear the plain resource id, those of others see
+            :func:`autoscaler.measures.derived.series_name`.
         match: which series.
         horizon: seconds of event time that are kept, the longest that any of its alarms looks back.
         max_series: a series beyond this is refused.
         max_points: per series; the oldest go first.
-        window_id: of (project, metric, match): stable over restarts, replicas and changes of what is computed.
+        window_id: of (project, metrics, match): stable over restarts, replicas and changes of what is computed.
     """
 
     project_id: str
-    metric: str
+    metrics: tuple[str, ...]
     match: Match
     horizon: float
     max_series: int = 10_000
@@ -42,14 +43,14 @@ class WindowSpec:
     window_id: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        identity = json.dumps([self.project_id, self.metric, to_search(self.match)], sort_keys=True)
+        identity = json.dumps([self.project_id, self.metrics, to_search(self.match)], sort_keys=True)
         object.__setattr__(self, "window_id", hashlib.sha256(identity.encode()).hexdigest()[:24])
 
     def widened(self, other: WindowSpec) -> WindowSpec:
         """This window, kept long and large enough for both."""
         return WindowSpec(
             self.project_id,
-            self.metric,
+            self.metrics,
             self.match,
             max(self.horizon, other.horizon),
             max(self.max_series, other.max_series),
