@@ -167,6 +167,8 @@ class Acceptance:
     Attributes:
         window_id: of the window that was looked at.
         window_version: of that look.
+        further: ids and versions of other windows that were looked at with it, of a composite alarm; if any of them is
+            stale, all of it is.
         expected: version of the record that ``record`` was made from; 0 for none.
         record: the new record, None when the verdict changes nothing.
         rows: actions to add to the outbox, in order.
@@ -184,6 +186,7 @@ class Acceptance:
     history: Sequence[HistoryEntry] = ()
     definition: Definition | None = None
     removed: bool = False
+    further: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+
+if TYPE_CHECKING:
+    from autoscaler.alarms.alarm import AlarmRecord
 
 NOT_EVALUATED = "Not evaluated yet"
 SET_BY_HAND = "Manually set via API"
@@ -51,3 +56,39 @@ _decoder = msgspec.json.Decoder(Definition)
 def decode(document: bytes | str) -> Definition:
     """The inverse of ``encode``."""
     return _decoder.decode(document)
+
+
+ACTIONS = ("ok_actions", "alarm_actions", "insufficient_data_actions")
+
+
+def naive(time: float) -> str:
+    """Unix seconds as Aodh writes times: ISO 8601, UTC, without a zone, to the microsecond."""
+    return datetime.fromtimestamp(time, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def scrubbed(url: str) -> str:
+    """An action's URL without the trust that was made for it."""
+    if not url.startswith("trust+") or "@" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def told(definition: Definition) -> dict[str, Any]:
+    """A definition as histories and notifications tell it: Aodh's storage form but for the state."""
+    document: dict[str, Any] = msgspec.to_builtins(definition)
+    for key in ("scope", "revision", "created"):
+        del document[key]
+    for key in ACTIONS:
+        document[key] = [scrubbed(url) for url in document[key]]
+    return document | {"timestamp": naive(definition.timestamp)}
+
+
+def told_with_state(definition: Definition, record: AlarmRecord) -> dict[str, Any]:
+    """The same with what the record says."""
+    state = {
+        "state": record.state,
+        "state_timestamp": naive(record.state_timestamp),
+        "state_reason": record.reason,
+    }
+    return told(definition) | state

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from autoscaler.engine.evaluate import LANE_LEASE
+from autoscaler.engine.ledger import LANE_LEASE
 from autoscaler.engine.listen import Listener
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Action, DeadLetter, OutboxRow, Store

@@ -7,30 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
 import structlog
 
 from autoscaler.alarms.alarm import Alarm
+from autoscaler.alarms.definition import Definition, encode
 from autoscaler.alarms.evaluation import Sources
+from autoscaler.alarms.observation import Observation, Unknown
+from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule, Rule, leaves_of
 from autoscaler.engine.act import MAX_ATTEMPTS
 from autoscaler.engine.act import Actor as LaneActor
-from autoscaler.engine.evaluate import LANE_LEASE, Evaluated, Evaluator, Leased
+from autoscaler.engine.catalogue import Catalogue, Dialect, Listing
+from autoscaler.engine.evaluate import Evaluated, Evaluator
 from autoscaler.engine.ingest import Ingest, Written
+from autoscaler.engine.ledger import LANE_LEASE, Leased
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router
 from autoscaler.engine.scale import GROUP_LEASE, Plan, Scaler
-from autoscaler.errors import Rejection
+from autoscaler.errors import AutoscalerError, Rejection
+from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import (
+    Acceptance,
+    Accepted,
     Action,
     Batch,
     Calendar,
     Claimed,
     DeadLetter,
     OutboxRow,
+    Probe,
     Store,
     Target,
     Undecoded,
@@ -43,9 +52,26 @@ log = structlog.get_logger()
 
 WORK_LEASE = 5.0
 """Seconds for which claimed work is this replica's; another takes it up after that."""
-LONG_LEASE = {"lane": LANE_LEASE, "group": GROUP_LEASE}
+PROBE_LEASE = 30.0
+PROBE_TIMEOUT = 10.0
+"""Seconds in which whoever is asked must have answered."""
+LONG_LEASE = {"lane": LANE_LEASE, "group": GROUP_LEASE, "probe": PROBE_LEASE}
 """Of work that waits for somebody else's answer: longer than that may take."""
 WORK_LIMIT = 500
+UNKNOWN_KEPT = 5.0
+"""Seconds for which work on an alarm that this replica does not know is left to those who may."""
+
+
+def no_dialect() -> Dialect:
+    """Understands nothing: for engines that have only declared alarms and tell of none."""
+
+    def refuse(_: object) -> Alarm:
+        raise ValueError("this engine takes no definitions")
+
+    def tell(alarm: Alarm) -> Definition:
+        raise ValueError(f"this engine does not tell of {alarm.name}")
+
+    return Dialect(refuse, tell, "")
 
 
 class Controller:
@@ -57,9 +83,15 @@ class Controller:
         max_attempts: deliveries of an action that are tried before it is buried.
         jitter: from 0 to 1, spreads retries; None means random.
         poll_interval: seconds between two looks at every target, whatever groups say; None leaves it to them.
+        probes: who is asked, by what a rule is; alarms that rest on others stay in insufficient data and say so.
+        probe_interval: seconds between two questions for each alarm.
+        notify: whether changes of alarms are told on the bus.
+        count: whether evaluations are counted, see :meth:`autoscaler.ports.Store.tally`.
 
     Attributes:
         adopted: generation whose adoption is complete; "" before the first.
+        catalogue: every alarm, as people list them.
+        unreadable: what is wrong with definitions that this version does not understand, by alarm id.
     """
 
     def __init__(
@@ -76,19 +108,34 @@ class Controller:
         max_attempts: int = MAX_ATTEMPTS,
         jitter: Callable[[], float] | None = None,
         poll_interval: float | None = None,
+        probes: Mapping[type[PrometheusRule | PoolHealthRule], Probe] | None = None,
+        probe_interval: float = 15.0,
+        notify: bool = False,
+        count: bool = False,
     ) -> None:
         self.store = store
         self.listener = listener
         self.sources = Sources()
         self.router = Router(())
-        self.plan = Plan({}, {}, {}, {}, {}, "")
+        self.catalogue = Catalogue()
+        self.plan = Plan({}, {}, {}, self.router, "")
         self.adopted = ""
-        self._complete = self.router, self.plan
+        self.notify = notify
+        self.unreadable: dict[str, str] = {}
+        self._declared: set[str] = set()  # of every adoption since the last complete one
+        self._complete: Mapping[str, Alarm] = {}
+        self._known_groups: dict[str, Group] = {}
+        self._stored: dict[str, Definition] = {}  # those that are not understood
         self._adopting = asyncio.Lock()
+        self._following = asyncio.Lock()
+        self._position: str | None = None
+        self._unmarked: set[tuple[str, str]] = set()
+        self._unknown_since: dict[tuple[str, str], float] = {}
+        self._dialect = no_dialect()
         self.scaler = Scaler(
             store, listener, targets, calendar, replica=replica, woken=woken, poll_interval=poll_interval
         )
-        self._evaluator = Evaluator(store, listener, min_interval=min_evaluation_interval)
+        self._evaluator = Evaluator(store, listener, min_interval=min_evaluation_interval, notify=notify, count=count)
         self._ingest = Ingest(store, listener)
         self._actor = LaneActor(
             store,
@@ -99,6 +146,8 @@ class Controller:
             max_attempts=max_attempts,
             jitter=jitter or random.random,
         )
+        self._probes = probes or {}
+        self._probe_interval = probe_interval
         self._woken = woken
 
     # --- declarations ------------------------------------------------------------------------------------------------
@@ -110,37 +159,202 @@ class Controller:
         groups: Mapping[str, Group],
         policies: Mapping[str, ScalingPolicy],
         schedules: Mapping[str, Schedule],
+        *,
+        origins: Mapping[str, str] | None = None,
+        dialect: Dialect | None = None,
     ) -> None:
         """Run these declarations from now on; what was declared before and is not any more is forgotten.
+
+        Args:
+            origins: where each alarm is declared, by id.
+            dialect: how definitions are understood from now on; alarms that are stored are understood anew.
 
         Raises:
             TemporaryError: the store could not be reached. They are run, and ``adopted`` is not theirs: to be adopted
                 again, which does all that is left to do.
         """
         async with self._adopting:
-            (before, plan_before), router = self._complete, Router(alarms.values())
-            # also of those whose adoption was broken off
-            gone = [alarm_id for alarm_id in {**before.by_id, **self.router.by_id} if alarm_id not in router.by_id]
-            known = {**plan_before.groups, **self.plan.groups}
-            dropped = [group for name, group in known.items() if name not in groups]
             now = await self.store.now()
-            new = [name for name in router.windows if _alarms(router, name) != _alarms(before, name)]
-            plan = Plan(groups, policies, schedules, dict(router.by_id), router.window_of, generation)
-            self.router, self.plan = router, plan
+            # also of those whose adoption was broken off
+            gone = [alarm_id for alarm_id in self._declared if alarm_id not in alarms]
+            dropped = [group for name, group in self._known_groups.items() if name not in groups]
+            self._dialect = dialect or self._dialect
+            windows: set[str] = set()
+            for alarm_id in gone:
+                self._forget(alarm_id)
+            for alarm_id, alarm in alarms.items():
+                if self.router.by_id.get(alarm_id) != alarm:
+                    self.router.put(alarm)
+                if self._complete.get(alarm_id) != alarm:
+                    windows.update(self._windows_of(alarm_id))
+                self._list(alarm, (origins or {}).get(alarm_id, ""), now)
+            self._declared |= alarms.keys()
+            self._known_groups |= groups
+            self.plan = Plan(groups, policies, schedules, self.router, generation)
+            self._understand_again()
             if gone:
                 await self.store.forget(gone)
-                self._evaluator.forget(gone)
-            if new:
-                await self.store.mark([WorkItem("window", window_id, now) for window_id in new])
+            items = [WorkItem("window", window_id, now) for window_id in windows]
+            items += [WorkItem("probe", alarm_id, now) for alarm_id in self.router.probed()]
+            if items:
+                await self.store.mark(items)
             await self.scaler.release(dropped)
-            await self.scaler.adopt(plan)
-            self._complete, self.adopted = (router, plan), generation
+            await self.scaler.adopt(self.plan)
+            self._declared, self._complete = set(alarms), dict(alarms)
+            self._known_groups, self.adopted = dict(groups), generation
+
+    def _list(self, alarm: Alarm, origin: str, now: float) -> None:
+        """Have a declared alarm listed, unless nobody here tells of alarms."""
+        if not self._dialect.key:
+            return
+        known = self.catalogue.get(alarm.alarm_id)
+        if known is not None and (known.alarm, known.origin) == (alarm, origin):
+            return
+        told = msgspec.structs.replace(self._dialect.definition_of(alarm), timestamp=now)
+        self.catalogue.put(Listing(alarm, "", now, origin or "a file", encode(told)))
+
+    def _windows_of(self, alarm_id: str) -> Iterable[str]:
+        return (window_id for window_id in self.router.leaf_windows.get(alarm_id, ()) if window_id is not None)
+
+    def _forget(self, alarm_id: str) -> None:
+        touched = self.router.remove(alarm_id)
+        self.catalogue.remove(alarm_id)
+        self._evaluator.forget([alarm_id], touched.vanished)
+
+    # --- definitions -------------------------------------------------------------------------------------------------
+
+    def understood(self, definition: Definition) -> Alarm:
+        """What a definition means. Raises ValueError, naming the key, where it cannot be understood."""
+        return self._dialect.alarm_of(definition)
+
+    async def accept(self, acceptance: Acceptance, leased: Leased) -> bool:
+        """Put somebody's word into force; False when the alarm's record was another than expected."""
+        (answer,) = await self.store.accept([acceptance], lease=LANE_LEASE)
+        if not isinstance(answer, Accepted):
+            return False
+        for lane in answer.lanes:
+            leased(next(row for row in acceptance.rows if row.lane == lane))
+        return True
+
+    async def restore(self) -> None:
+        """Learn every definition that is stored."""
+        async with self._following:
+            await self._restore()
+
+    async def _restore(self) -> None:
+        found = await self.store.definitions()
+        stored = {definition.alarm_id for definition in found.definitions}
+        known = [listing.alarm.alarm_id for listing in self.catalogue.of(None) if listing.alarm.revision]
+        for alarm_id in [*known, *self._stored]:
+            if alarm_id not in stored:
+                self._learn(alarm_id, None)
+        for number, definition in enumerate(found.definitions):
+            self._learn(definition.alarm_id, definition)
+            if number % 1000 == 999:
+                await asyncio.sleep(0)  # measures go on meanwhile
+        self._position = found.position
+        for alarm_id in found.recent:
+            self._unmarked.update(("window", window_id) for window_id in self._windows_of(alarm_id))
+        self._unmarked.update(("probe", alarm_id) for alarm_id in self.router.probed())
+        await self._mark()
+
+    async def follow(self, patience: float = 0.0) -> None:
+        """Learn what was changed since the last time; waits for it at most ``patience`` seconds."""
+        async with self._following:
+            if self._position is None:
+                await self._restore()
+                return
+            await self._mark()
+            changes = await self.store.changes(self._position, patience=patience)
+            if not changes.complete:
+                log.warning("changes of alarms were missed; reading all of them")
+                await self._restore()
+                return
+            for alarm_id, definition in changes.changed.items():
+                self._learn(alarm_id, definition)
+                self._unmarked.update(("window", window_id) for window_id in self._windows_of(alarm_id))
+                if alarm_id in self.router.by_id:
+                    self._unmarked.add(("probe", alarm_id))
+            self._position = changes.position
+            await self._mark()
+
+    async def catch_up(self) -> None:
+        """Know all that anybody had changed when this was called; it is marked by :meth:`follow`, which comes by."""
+        if self._position is None:
+            await self.restore()
+            return
+        changes = await self.store.changes(self._position, patience=0.0)
+        if not changes.complete:
+            await self.restore()
+        for alarm_id, definition in changes.changed.items():
+            self._learn(alarm_id, definition)
+
+    async def learn(self, changed: Mapping[str, Definition | None]) -> None:
+        """Know what was changed here; whoever follows the changes, here too, has it looked at."""
+        for alarm_id, definition in changed.items():
+            self._learn(alarm_id, definition)
+
+    def _learn(self, alarm_id: str, definition: Definition | None) -> None:
+        if definition is None:
+            self._stored.pop(alarm_id, None)
+            self.unreadable.pop(alarm_id, None)
+            if alarm_id in self.router.by_id and alarm_id not in self._declared:
+                self._forget(alarm_id)
+            return
+        known = self.router.by_id.get(alarm_id)
+        if known is not None and known.revision >= definition.revision:
+            return
+        try:
+            alarm = self._dialect.alarm_of(definition)
+        except ValueError as error:
+            if self.unreadable.get(alarm_id) != str(error):
+                log.error("alarm not understood", alarm=alarm_id, error=str(error))  # noqa: TRY400 - one line says it
+            self._stored[alarm_id], self.unreadable[alarm_id] = definition, str(error)
+            return
+        self._stored.pop(alarm_id, None)
+        self.unreadable.pop(alarm_id, None)
+        self._evaluator.forget((), self.router.put(alarm).vanished)
+        self.catalogue.put(Listing(alarm, definition.user_id, definition.timestamp, "", encode(definition)))
+
+    def _understand_again(self) -> None:
+        """Stored definitions by the dialect in force, where it differs for them."""
+        for listing in [listing for listing in self.catalogue.of(None) if listing.alarm.revision]:
+            try:
+                alarm = self._dialect.alarm_of(listing.definition)
+            except ValueError:
+                continue
+            if alarm != listing.alarm:
+                self._evaluator.forget((), self.router.put(alarm).vanished)
+                self.catalogue.put(replace(listing, alarm=alarm))
+                self._unmarked.update(("window", window_id) for window_id in self._windows_of(alarm.alarm_id))
+        for alarm_id, definition in list(self._stored.items()):
+            self._learn(alarm_id, definition)
+
+    async def _mark(self) -> None:
+        """Have what was changed looked at."""
+        if self._unmarked:
+            now = await self.store.now()
+            marked = set(self._unmarked)
+            await self.store.mark(
+                [
+                    WorkItem(kind, key, now)
+                    for kind, key in marked
+                    if (key in self.router.windows if kind == "window" else self._is_probed(key))
+                ]
+            )
+            self._unmarked -= marked
+            self._woken(now)
+
+    def _is_probed(self, alarm_id: str) -> bool:
+        alarm = self.router.by_id.get(alarm_id)
+        return alarm is not None and alarm.enabled and bool(_probed_leaves(alarm))
 
     # --- measures ----------------------------------------------------------------------------------------------------
 
     async def write(self, measures: Sequence[Measure], due: Sequence[str] = ()) -> Written:
         """Steps 2 and 3: when this returns, the measures may be acknowledged."""
         written = await self._ingest.write(self.router, measures, due)
+        self.sources = replace(self.sources, metrics=self._ingest.heard)
         if written.refused:
             await self.bury_refused(written.refused)
         return written
@@ -154,6 +368,12 @@ class Controller:
         for due in evaluated.dues:
             self._woken(due)
         return evaluated
+
+    async def hear(self, events: Sequence[Event], leased: Leased) -> None:
+        """Have events hit the alarms that wait for them: when this returns, they may be acknowledged."""
+        now = await self.store.now()
+        asked = await self._evaluator.hear(self.router, events, now, leased)
+        self.listener.evaluated(asked, None)
 
     async def bury(self, batch: Batch) -> None:
         """Keep what a source could not decode, and count it."""
@@ -179,6 +399,7 @@ class Controller:
     async def claim(self) -> Claimed:
         """What is due, leased to this replica, and what it looks at by itself: windows put off, groups held here."""
         claimed = await self.store.claim(limit=WORK_LIMIT, lease=WORK_LEASE)
+        claimed = replace(claimed, items=await self._known(claimed))
         own = [WorkItem("window", window_id, claimed.now) for window_id in self._evaluator.due(claimed.now)]
         claimed_keys = {(item.kind, item.key) for item in claimed.items}
         own += [
@@ -190,7 +411,24 @@ class Controller:
         dues = [due for due in nexts if due is not None]
         return Claimed([*claimed.items, *own], min(dues, default=None), claimed.now)
 
-    async def do(self, item: WorkItem) -> None:
+    async def _known(self, claimed: Claimed) -> list[WorkItem]:
+        """What is due without the windows and probes of alarms that nobody knows any more."""
+        known = []
+        for item in claimed.items:
+            place = (item.kind, item.key)
+            is_known = {
+                "window": lambda key: key in self.router.windows,
+                "probe": self._is_probed,
+            }.get(item.kind, lambda _: True)(item.key)
+            if is_known:
+                self._unknown_since.pop(place, None)
+                known.append(item)
+            elif claimed.now - self._unknown_since.setdefault(place, claimed.now) >= UNKNOWN_KEPT:
+                await self.store.finish(item, None)
+                del self._unknown_since[place]
+        return known
+
+    async def do(self, item: WorkItem, leased: Leased = lambda _: None) -> None:
         """Do one thing that is due, other than looking at a window (those go through :meth:`write` together).
 
         Raises:
@@ -205,9 +443,42 @@ class Controller:
                 await self.scaler.reconcile(self.plan, item)
             case "schedule":
                 await self.scaler.fire(self.plan, item)
+            case "probe":
+                await self._look(item, leased)
             case kind:
                 log.error("unknown work", kind=kind, key=item.key)
                 await self.store.finish(item, None)
+
+    async def _look(self, item: WorkItem, leased: Leased) -> None:
+        """Ask for what an alarm rests on, and evaluate it."""
+        alarm = self.router.by_id.get(item.key)
+        if alarm is None or not alarm.enabled:
+            await self.store.finish(item, None)
+            return
+        seen = {number: await self._seen(rule) for number, rule in _probed_leaves(alarm).items()}
+        now = await self.store.now()
+        due = await self._evaluator.observe(alarm, seen, now, self.sources, leased)
+        self.listener.evaluated(1, None)
+        following = now + self._probe_interval
+        following = following if due is None else min(following, due)
+        await self.store.finish(item, following)
+        self._woken(following)
+
+    async def _seen(self, rule: PrometheusRule | PoolHealthRule) -> Observation:
+        probe = self._probes.get(type(rule))
+        if probe is None:
+            return Unknown(f"no {type(rule).__name__.removesuffix('Rule')} service is configured")
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                return await probe.look(rule)
+        except TimeoutError:
+            return Unknown(f"no answer within {PROBE_TIMEOUT:g} s")
+        except AutoscalerError as error:
+            return Unknown(str(error))
+
+    async def tally(self) -> None:
+        """Store how often alarms were evaluated. Raises TemporaryError."""
+        await self._evaluator.tally()
 
     async def _kept(self, item: WorkItem, lease: float) -> WorkItem:
         """The item, leased for ``lease`` seconds, unless it was marked or claimed by another meanwhile."""
@@ -223,13 +494,16 @@ class Controller:
         await self.scaler.consider(self.plan, row.alarm_id, row.url, row.id)
 
 
-def _alarms(router: Router, window_id: str) -> list[Alarm]:
-    return router.alarms.get(window_id, [])
+def _probed_leaves(alarm: Alarm) -> dict[int, PrometheusRule | PoolHealthRule]:
+    """What of an alarm's condition must be asked for, by the number of its leaf."""
+    if isinstance(alarm.rule, PoolHealthRule):
+        return {0: alarm.rule}
+    return {number: leaf for number, leaf in enumerate(leaves_of(alarm.rule)) if not isinstance(leaf, Rule)}
 
 
 def _letter(found: Undecoded, source: str, now: float) -> DeadLetter:
     return DeadLetter(
-        kind="measure",
+        kind=found.kind,
         time=now,
         reason=found.rejection,
         detail=found.detail,

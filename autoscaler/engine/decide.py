@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord
 from autoscaler.alarms.evaluation import POLICY_SCHEME
+from autoscaler.alarms.rules import EventRule, Rule, leaves_of
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.plan import Plan
 from autoscaler.errors import PermanentError
@@ -57,7 +58,7 @@ class Decider:
             PermanentError: no such policy, or not the alarm's to call.
             TemporaryError: the store could not be reached.
         """
-        policy, alarm = plan.policy(url), plan.alarms.get(alarm_id)
+        policy, alarm = plan.policy(url), plan.alarm(alarm_id)
         if policy is None or alarm is None:
             raise PermanentError(f"{url}: no such policy" if policy is None else f"{alarm_id}: no such alarm")
         group = plan.groups[policy.group]
@@ -118,9 +119,10 @@ class Decider:
 
     async def _look_again(self, plan: Plan, alarm: Alarm, until: float) -> None:
         """Have the alarm's policies reconsidered when the guard that held this one ends."""
-        window_id = plan.window_of.get(alarm.alarm_id)
-        if window_id is None:
-            return
+        window_id = plan.router.window_of.get(alarm.alarm_id)
+        place = ("probe", alarm.alarm_id) if window_id is None else ("window", window_id)
+        if isinstance(alarm.rule, EventRule):
+            return  # nothing but the next event says anything new
         while True:
             (record,) = await self._store.alarms([alarm.alarm_id])
             if record is None:
@@ -128,7 +130,7 @@ class Decider:
             # whoever noted an earlier time may have died before it was marked
             earlier = record.consider_at is not None and record.consider_at <= until
             if earlier or await self._noted(alarm, record, until):
-                await self._store.mark([WorkItem("window", window_id, until)])
+                await self._store.mark([WorkItem(*place, until)])
                 self._woken(until)
                 return
 
@@ -226,7 +228,6 @@ def _proposal(policy: ScalingPolicy, alarm: Alarm, record: AlarmRecord, group: G
     """A policy's proposal with the evidence of the alarm that asks for it."""
     proposal = proposed(policy, group, state.record)
     evidence = record.evidence
-    share = group.min_reporting if alarm.rule.min_reporting is None else alarm.rule.min_reporting
     return dataclasses.replace(
         proposal,
         alarm=alarm.name,
@@ -235,6 +236,12 @@ def _proposal(policy: ScalingPolicy, alarm: Alarm, record: AlarmRecord, group: G
         reporting=() if evidence is None else evidence.reporting,
         fullest=0 if evidence is None else evidence.fullest,
         resting_on_missing=evidence is not None and evidence.resting_on_missing,
-        # one series speaks for itself: it is not one of the members
-        min_reporting=0.0 if alarm.rule.single else share,
+        min_reporting=_share(alarm, group),
     )
+
+
+def _share(alarm: Alarm, group: Group) -> float:
+    """Which share of the group's members must have reported before the alarm may scale it in."""
+    many = [leaf for leaf in leaves_of(alarm.rule) if isinstance(leaf, Rule) and not leaf.single]
+    # one series speaks for itself, and so do events and other services: they are not the members
+    return max((group.min_reporting if leaf.min_reporting is None else leaf.min_reporting for leaf in many), default=0.0)

@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, assert_never
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 import structlog
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord
-from autoscaler.alarms.evaluation import (
-    POLICY_SCHEME,
-    Consideration,
-    LateNote,
-    Outcome,
-    Repetition,
-    Sources,
-    Transition,
-    evaluate,
-)
+from autoscaler.alarms.composite import evaluate_composite
+from autoscaler.alarms.evaluation import Outcome, Sources, Transition, evaluate
+from autoscaler.alarms.events import hit
+from autoscaler.alarms.observation import Observation
+from autoscaler.alarms.observed import observe
+from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule, leaves_of
+from autoscaler.engine.ledger import Attempt, Leased, Ledger
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router
+from autoscaler.engine.tell import history, notes, notifications, rows
+from autoscaler.measures.event import Event
 from autoscaler.measures.window import WindowView
-from autoscaler.ports import (
-    Acceptance,
-    Accepted,
-    HistoryEntry,
-    OutboxRow,
-    Retry,
-    Stale,
-    Store,
-    WindowDone,
-)
+from autoscaler.ports import Acceptance, Store, WindowDone
 from autoscaler.scaling.group import GroupRecord
-from autoscaler.scaling.guards import iso
 
 log = structlog.get_logger()
 
-LANE_LEASE = 15.0
-"""Seconds within which a leased lane's head must have been dealt with; longer than a delivery's deadline."""
-MAX_RETRIES = 20
-"""Lost races for one alarm in one round, after which the window's mark brings it up again."""
 MEMBERS_RECHECK = 1.0
 """Seconds until a rule over a group whose members are not known yet is looked at again."""
-
-
-Leased = Callable[[OutboxRow], None]
 
 
 @dataclass(slots=True)
@@ -62,35 +45,48 @@ class Evaluated:
 
 
 @dataclass(slots=True)
-class _Open:
-    """An alarm whose verdict is not accepted yet."""
+class _Look:
+    """An alarm that is looked at, with those of its windows that are looked at now."""
 
     alarm: Alarm
-    window_id: str
-    view: WindowView
+    views: dict[str, WindowView]
     outcome: Outcome | None = None
+    attempt: Attempt | None = None
 
 
 class Evaluator:
-    """Evaluates the alarms of windows and puts the verdicts into force.
+    """Evaluates alarms and puts the verdicts into force.
 
     Args:
         min_interval: seconds between two evaluations of a window over many series.
+        notify: whether transitions are told on the bus.
+        count: whether evaluations are counted by alarm and state.
     """
 
-    def __init__(self, store: Store, listener: Listener, *, min_interval: float = 0.2) -> None:
+    def __init__(
+        self, store: Store, listener: Listener, *, min_interval: float = 0.2, notify: bool = False, count: bool = False
+    ) -> None:
         self._store = store
         self._listener = listener
         self._min_interval = min_interval
-        self._records: dict[str, AlarmRecord | None] = {}
+        self._notify = notify
+        self._ledger = Ledger(store)
         self._evaluated_at: dict[str, float] = {}
         self._deferred: dict[str, float] = {}
         self._warned: set[str] = set()
+        self._counts: defaultdict[str, defaultdict[str, int]] | None = None
+        if count:
+            self._counts = defaultdict(lambda: defaultdict(int))
 
-    def forget(self, alarm_ids: Iterable[str]) -> None:
-        """Hold nothing of alarms that are no longer declared."""
-        for alarm_id in alarm_ids:
-            self._records.pop(alarm_id, None)
+    def forget(self, alarm_ids: Collection[str], windows: Iterable[str] = ()) -> None:
+        """Hold nothing of alarms and windows that are gone."""
+        self._ledger.forget(alarm_ids)
+        self._warned.difference_update(alarm_ids)
+        for window_id in windows:
+            self._evaluated_at.pop(window_id, None)
+            self._deferred.pop(window_id, None)
+
+    # --- windows -----------------------------------------------------------------------------------------------------
 
     async def evaluate(
         self, router: Router, views: Mapping[str, WindowView], sources: Sources, leased: Leased
@@ -107,16 +103,15 @@ class Evaluator:
         """
         done = Evaluated()
         ready = self._without_deferred(router, views, done)
-        members = await self._members(router, ready)
-        open_ = [
-            _Open(alarm, window_id, view) for window_id, view in ready.items() for alarm in router.alarms[window_id]
-        ]
-        done.alarms = len(open_)
-        await self._fetch(alarm.alarm for alarm in open_)
-        unsettled = await self._settle(open_, members, sources, leased)
+        looks = _looks(router, ready)
+        done.alarms = len(looks)
+        members = await self._members(looks)
+        for look in looks:
+            look.attempt = self._attempt(router, look, members, sources)
+        await self._ledger.settle([look.attempt for look in looks if look.attempt is not None], leased)
         for view in ready.values():
             view.late = None
-        await self._finish(ready, open_, unsettled, done)
+        await self._finish(ready, looks, done)
         return done
 
     def _without_deferred(
@@ -126,7 +121,7 @@ class Evaluator:
         ready: dict[str, WindowView] = {}
         for window_id, view in views.items():
             earliest = self._evaluated_at.get(window_id, -self._min_interval) + self._min_interval
-            if view.asof < earliest and any(not alarm.rule.single for alarm in router.alarms[window_id]):
+            if view.asof < earliest and any(not _is_single(alarm) for alarm in router.watching(window_id)):
                 self._deferred[window_id] = earliest
                 done.dues.append(earliest)
                 continue
@@ -147,88 +142,84 @@ class Evaluator:
         """Unix seconds at which the first of the windows that were put off comes up."""
         return min(self._deferred.values(), default=None)
 
-    async def _members(self, router: Router, views: Iterable[str]) -> dict[str, GroupRecord]:
+    async def _members(self, looks: Iterable[_Look]) -> dict[str, GroupRecord]:
         """The records of every group that a rule looks at."""
-        groups = {alarm.rule.group for window_id in views for alarm in router.alarms[window_id] if alarm.rule.group}
+        groups = {
+            leaf.group
+            for look in looks
+            for leaf in leaves_of(look.alarm.rule)
+            if isinstance(leaf, Rule) and leaf.group is not None
+        }
         return {name: (await self._store.group(name)).record for name in sorted(groups)}
 
-    async def _fetch(self, alarms: Iterable[Alarm]) -> None:
-        unknown = sorted({alarm.alarm_id for alarm in alarms if alarm.alarm_id not in self._records})
-        if unknown:
-            self._records.update(zip(unknown, await self._store.alarms(unknown), strict=True))
+    def _attempt(
+        self, router: Router, look: _Look, members: Mapping[str, GroupRecord], sources: Sources
+    ) -> Attempt:
+        alarm = look.alarm
+        asof = max(view.asof for view in look.views.values())
+        (window_id, view), *further = look.views.items()
 
-    async def _settle(
+        def make(stored: AlarmRecord | None) -> Acceptance | None:
+            if _is_void(alarm, stored):
+                look.outcome = None
+                return None
+            before = AlarmRecord(version=_first_version(asof)) if stored is None else stored
+            look.outcome = outcome = self._outcome(router, look, before, members, sources, asof)
+            acceptance = self._acceptance(alarm, stored, before, outcome, asof)
+            return replace(
+                acceptance,
+                window_id=window_id,
+                window_version=view.version,
+                further=[(other, seen.version) for other, seen in further],
+                history=[*acceptance.history, *notes(alarm, outcome, view.version)],
+            )
+
+        return Attempt(alarm.alarm_id, make, lambda acceptance: self._accepted(alarm, look.outcome, acceptance))
+
+    def _outcome(
         self,
-        open_: Sequence[_Open],
+        router: Router,
+        look: _Look,
+        before: AlarmRecord,
         members: Mapping[str, GroupRecord],
         sources: Sources,
-        leased: Leased,
-    ) -> set[str]:
-        """Accept until everything is in force or stale; the ids of windows for which that did not come about."""
-        for _ in range(MAX_RETRIES):
-            if not open_:
-                return set()
-            acceptances = [self._verdict(item, members, sources) for item in open_]
-            answers = await self._store.accept(acceptances, lease=LANE_LEASE)
-            lost = []
-            for item, acceptance, answer in zip(open_, acceptances, answers, strict=True):
-                match answer:
-                    case Accepted(lanes):
-                        self._accepted(item, acceptance)
-                        for lane in lanes:
-                            leased(next(row for row in acceptance.rows if row.lane == lane))
-                    case Stale():
-                        # whoever was faster changed the record; it is read afresh next time
-                        self._records.pop(item.alarm.alarm_id, None)
-                    case Retry(record):
-                        self._records[item.alarm.alarm_id] = record
-                        lost.append(item)
-                    case _:
-                        assert_never(answer)
-            open_ = lost
-            await self._fetch(item.alarm for item in open_)
-        return {item.window_id for item in open_}
-
-    def _verdict(self, item: _Open, members: Mapping[str, GroupRecord], sources: Sources) -> Acceptance:
-        alarm = item.alarm
-        stored = self._records.get(alarm.alarm_id)
-        before = AlarmRecord(version=_first_version(item.view.asof)) if stored is None else stored
-        view = item.view if alarm.rule.group is None else _of_members(item.view, members[alarm.rule.group])
-        if view is None:
-            item.outcome = Outcome(before, next_due=item.view.asof + MEMBERS_RECHECK, held=True)
-        else:
-            item.outcome = evaluate(alarm, before, view, sources)
-        if item.outcome.as_aligned and alarm.alarm_id not in self._warned:
+        asof: float,
+    ) -> Outcome:
+        alarm = look.alarm
+        leaves = leaves_of(alarm.rule)
+        views: dict[int, WindowView] = {}
+        for number, window_id in enumerate(router.leaf_windows.get(alarm.alarm_id, ())):
+            leaf = leaves[number]
+            if window_id is None or window_id not in look.views or not isinstance(leaf, Rule):
+                continue
+            whole = look.views[window_id]
+            view = whole if leaf.group is None else _of_members(whole, members[leaf.group])
+            if view is None:
+                return Outcome(before, next_due=asof + MEMBERS_RECHECK, held=True)
+            views[number] = view
+        match alarm.rule:
+            case Rule():
+                outcome = evaluate(alarm, before, views[0], sources)
+            case CompositeRule():
+                outcome = evaluate_composite(alarm, before, views, sources, asof)
+            case EventRule() | PrometheusRule() | PoolHealthRule():
+                raise AssertionError(f"{alarm.type} alarms have no windows")
+            case _:
+                assert_never(alarm.rule)
+        if outcome.as_aligned and alarm.alarm_id not in self._warned:
             self._warned.add(alarm.alarm_id)
-            log.warning("sliding window taken as aligned", alarm=alarm.name, granularity=alarm.rule.granularity)
-        changed = item.outcome.record != before
-        return Acceptance(
-            alarm_id=alarm.alarm_id,
-            window_id=item.window_id,
-            window_version=item.view.version,
-            expected=0 if stored is None else stored.version,
-            record=item.outcome.record if changed else None,
-            rows=rows(alarm, item.outcome, item.view.asof) if changed else (),
-            history=[
-                *(history(alarm, stored, item.outcome, item.view.asof) if changed else ()),
-                *notes(alarm, item.outcome, item.view.version),
-            ],
-        )
+            log.warning("sliding window taken as aligned", alarm=alarm.name)
+        return outcome
 
-    def _accepted(self, item: _Open, acceptance: Acceptance) -> None:
-        if acceptance.record is not None:
-            self._records[item.alarm.alarm_id] = acceptance.record
-        for happening in item.outcome.happenings if item.outcome else ():
-            if isinstance(happening, Transition):
-                self._listener.transitioned(item.alarm, happening)
-
-    async def _finish(
-        self, views: Mapping[str, WindowView], open_: Sequence[_Open], unsettled: set[str], done: Evaluated
-    ) -> None:
+    async def _finish(self, views: Mapping[str, WindowView], looks: Sequence[_Look], done: Evaluated) -> None:
         dues: dict[str, list[float]] = {window_id: [] for window_id in views}
-        for item in open_:
-            if item.outcome is not None and item.outcome.next_due is not None:
-                dues[item.window_id].append(item.outcome.next_due)
+        unsettled: set[str] = set()
+        for look in looks:
+            if look.attempt is None or not look.attempt.settled:
+                unsettled.update(look.views)
+            if look.outcome is not None and look.outcome.next_due is not None:
+                for window_id in look.views:
+                    dues[window_id].append(look.outcome.next_due)
         marks = [
             WindowDone(window_id, view.version, min(dues[window_id], default=None))
             for window_id, view in views.items()
@@ -237,6 +228,113 @@ class Evaluator:
         if marks:
             await self._store.done(marks)
         done.dues += [mark.next_due for mark in marks if mark.next_due is not None]
+
+    # --- events and observations -------------------------------------------------------------------------------------
+
+    async def hear(self, router: Router, events: Sequence[Event], now: float, leased: Leased) -> int:
+        """Have every event hit the alarms that wait for it, in order; how many alarms were asked.
+
+        Raises:
+            TemporaryError: the store could not be reached; hearing the same events again is harmless.
+        """
+        asked = 0
+        for event in events:
+            attempts = [self._heard(alarm, event, now) for alarm in router.event_alarms(event.project_id)]
+            asked += len(attempts)
+            await self._ledger.settle(attempts, leased)
+        return asked
+
+    def _heard(self, alarm: Alarm, event: Event, now: float) -> Attempt:
+        outcome: Outcome | None = None
+
+        def make(stored: AlarmRecord | None) -> Acceptance | None:
+            nonlocal outcome
+            outcome = None
+            if _is_void(alarm, stored):
+                return None
+            before = AlarmRecord(version=_first_version(now)) if stored is None else stored
+            outcome = hit(alarm, before, event, now)
+            return None if outcome is None else self._acceptance(alarm, stored, before, outcome, now)
+
+        return Attempt(alarm.alarm_id, make, lambda acceptance: self._accepted(alarm, outcome, acceptance))
+
+    async def observe(
+        self, alarm: Alarm, seen: Mapping[int, Observation], now: float, sources: Sources, leased: Leased
+    ) -> float | None:
+        """Evaluate what a probe saw; when to look again beside the usual interval.
+
+        Raises:
+            TemporaryError: the store could not be reached.
+        """
+        outcome: Outcome | None = None
+
+        def make(stored: AlarmRecord | None) -> Acceptance | None:
+            nonlocal outcome
+            outcome = None
+            if _is_void(alarm, stored):
+                return None
+            before = AlarmRecord(version=_first_version(now)) if stored is None else stored
+            outcome = observe(alarm, before, seen, now, sources)
+            acceptance = self._acceptance(alarm, stored, before, outcome, now)
+            return acceptance if acceptance.record is not None or acceptance.history else None
+
+        attempt = Attempt(alarm.alarm_id, make, lambda acceptance: self._accepted(alarm, outcome, acceptance))
+        await self._ledger.settle([attempt], leased)
+        self._count(alarm, outcome)
+        return None if outcome is None else outcome.next_due
+
+    # --- both --------------------------------------------------------------------------------------------------------
+
+    def _acceptance(
+        self, alarm: Alarm, stored: AlarmRecord | None, before: AlarmRecord, outcome: Outcome, now: float
+    ) -> Acceptance:
+        changed = outcome.record != before
+        entries = history(alarm, stored, outcome, now) if changed else []
+        told = notifications(entries, publisher="aodh.evaluator", now=now) if self._notify else []
+        return Acceptance(
+            alarm_id=alarm.alarm_id,
+            window_id="",
+            window_version=0,
+            expected=0 if stored is None else stored.version,
+            record=outcome.record if changed else None,
+            rows=[*rows(alarm, outcome, now), *told] if changed else (),
+            history=entries,
+        )
+
+    def _accepted(self, alarm: Alarm, outcome: Outcome | None, acceptance: Acceptance) -> None:
+        if acceptance.window_id:
+            self._count(alarm, outcome)
+        for happening in outcome.happenings if outcome else ():
+            if isinstance(happening, Transition):
+                self._listener.transitioned(alarm, happening)
+
+    def _count(self, alarm: Alarm, outcome: Outcome | None) -> None:
+        if self._counts is not None and outcome is not None:
+            self._counts[alarm.alarm_id][outcome.record.state] += 1
+
+    async def tally(self) -> None:
+        """Store what was counted since the last time. Raises TemporaryError; then it is counted again."""
+        if self._counts:
+            counted, self._counts = self._counts, defaultdict(lambda: defaultdict(int))
+            await self._store.tally(counted)
+
+
+def _looks(router: Router, views: Mapping[str, WindowView]) -> list[_Look]:
+    """Each alarm of these windows once, with all of them that it looks at."""
+    looks: dict[str, _Look] = {}
+    for window_id, view in views.items():
+        for alarm in router.watching(window_id):
+            looks.setdefault(alarm.alarm_id, _Look(alarm, {})).views[window_id] = view
+    return list(looks.values())
+
+
+def _is_single(alarm: Alarm) -> bool:
+    return all(not isinstance(leaf, Rule) or leaf.single for leaf in leaves_of(alarm.rule))
+
+
+def _is_void(alarm: Alarm, stored: AlarmRecord | None) -> bool:
+    """Whether the alarm was changed or removed through the API and this replica has yet to learn it."""
+    return alarm.revision > 0 and (stored is None or stored.revision > alarm.revision)
 
 
 def _first_version(now: float) -> int:
@@ -251,96 +349,3 @@ def _of_members(view: WindowView, group: GroupRecord) -> WindowView | None:
     if group.ready and not group.members:
         return view
     return view.only(group.members)
-
-
-def rows(alarm: Alarm, outcome: Outcome, now: float) -> list[OutboxRow]:
-    """The actions that follow from an evaluation, in order."""
-    found: list[OutboxRow] = []
-    for happening in outcome.happenings:
-        match happening:
-            case Transition():
-                urls = alarm.actions(happening.current)
-                body = _body(alarm, happening.previous, happening.current, happening.reason, happening.reason_data)
-                repeat = False
-            case Repetition():
-                urls = tuple(url for url in alarm.actions(happening.state) if not url.startswith(POLICY_SCHEME))
-                body = _body(alarm, happening.state, happening.state, happening.reason, happening.reason_data)
-                repeat = True
-            case Consideration():
-                urls = tuple(url for url in alarm.actions(happening.state) if url.startswith(POLICY_SCHEME))
-                body = {"current": happening.state}
-                repeat = True
-            case LateNote():
-                continue
-            case _:
-                assert_never(happening)
-        found += [
-            OutboxRow(
-                id=f"{alarm.alarm_id}:{happening.version}:{index}",
-                alarm_id=alarm.alarm_id,
-                url=url,
-                body=body,
-                created=now,
-                repeat=repeat,
-            )
-            for index, url in enumerate(urls)
-        ]
-    return found
-
-
-def _body(alarm: Alarm, previous: str, current: str, reason: str, reason_data: dict[str, Any]) -> dict[str, Any]:
-    """What a webhook carries: Aodh's keys in Aodh's order (aodh/notifier/rest.py, 23.0.0)."""
-    return {
-        "alarm_name": alarm.name,
-        "alarm_id": alarm.alarm_id,
-        "severity": alarm.severity,
-        "previous": previous,
-        "current": current,
-        "reason": reason,
-        "reason_data": reason_data,
-    }
-
-
-def history(alarm: Alarm, before: AlarmRecord | None, outcome: Outcome, now: float) -> list[HistoryEntry]:
-    """What an alarm's history keeps of an evaluation, oldest first; kinds and details are Aodh's."""
-    entries: list[tuple[str, dict[str, Any], float, int]] = []
-    if before is None:
-        created = {"name": alarm.name, "type": alarm.type, "state": AlarmRecord().state}
-        entries.append(("creation", created, now, outcome.record.version))
-    elif before.definition != outcome.record.definition:
-        entries.append(("rule change", {"definition": outcome.record.definition}, now, outcome.record.version))
-    entries += [
-        (
-            "state transition",
-            {"state": happening.current, "transition_reason": happening.reason},
-            happening.time,
-            happening.version,
-        )
-        for happening in outcome.happenings
-        if isinstance(happening, Transition)
-    ]
-    return [
-        HistoryEntry(
-            event_id=f"{alarm.alarm_id}:{version}:{kind.split()[0]}",
-            alarm_id=alarm.alarm_id,
-            type=kind,
-            detail=detail,
-            timestamp=time,
-        )
-        for kind, detail, time, version in entries
-    ]
-
-
-def notes(alarm: Alarm, outcome: Outcome, window_version: int) -> list[HistoryEntry]:
-    """What an alarm's history keeps of measures that came too late for its window; they change no record."""
-    return [
-        HistoryEntry(
-            event_id=f"{alarm.alarm_id}:{window_version}:late",
-            alarm_id=alarm.alarm_id,
-            type="late measure",
-            detail={"measured": iso(note.measured), "state": note.state, "reason": note.reason},
-            timestamp=note.time,
-        )
-        for note in outcome.happenings
-        if isinstance(note, LateNote)
-    ]

@@ -7,28 +7,39 @@ from dataclasses import dataclass
 
 from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.evaluation import POLICY_SCHEME
+from autoscaler.engine.route import Router
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import ScalingPolicy, Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is declared about groups, and what alarms name their policies."""
+    """What is declared about groups, and the alarms that may call their policies.
+
+    Attributes:
+        router: of all alarms, those of this moment.
+    """
 
     groups: Mapping[str, Group]
     policies: Mapping[str, ScalingPolicy]
     schedules: Mapping[str, Schedule]
-    alarms: Mapping[str, Alarm]
-    window_of: Mapping[str, str]
+    router: Router
     generation: str
 
-    def alarms_of(self, group: str) -> list[Alarm]:
-        """Alarms that name a policy of ``group`` for some state, in order of id."""
-        return [alarm for _, alarm in sorted(self.alarms.items()) if group in self._groups_of(alarm)]
+    def alarm(self, alarm_id: str) -> Alarm | None:
+        """One of them."""
+        return self.router.by_id.get(alarm_id)
 
-    def _groups_of(self, alarm: Alarm) -> set[str]:
-        urls = (*alarm.ok_actions, *alarm.alarm_actions, *alarm.insufficient_data_actions)
-        return {policy.group for url in urls if (policy := self.policy(url)) is not None}
+    def alarms_of(self, group: str) -> list[Alarm]:
+        """Alarms that name a policy of ``group`` for some state and may, in order of id."""
+        found = {
+            alarm.alarm_id: alarm
+            for name, policy in self.policies.items()
+            if policy.group == group
+            for alarm in self.router.naming(f"{POLICY_SCHEME}{name}")
+            if alarm.may_move(policy.project_id)
+        }
+        return [alarm for _, alarm in sorted(found.items())]
 
     def policy(self, url: str) -> ScalingPolicy | None:
         """The policy that an action names; None for other actions and unknown policies."""

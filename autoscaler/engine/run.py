@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -15,10 +16,13 @@ from autoscaler.alarms.evaluation import Sources
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.errors import TemporaryError
+from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import Batch, Claimed, Heartbeat, OutboxRow, Source, WorkItem
 
 log = structlog.get_logger()
+
+_Answer = TypeVar("_Answer")
 
 BATCH_LIMIT = 20_000
 """Measures in one write; what has arrived beyond that waits for the next."""
@@ -30,6 +34,8 @@ CAUGHT_UP_AFTER = 1.0
 FIRST_RETRY = 0.05
 LONGEST_RETRY = 2.0
 CONCURRENT_WORK = 500
+FOLLOW_PATIENCE = 2.0
+"""Seconds that one question for changes of alarms waits for an answer."""
 
 
 @dataclass(slots=True)
@@ -37,6 +43,7 @@ class _Submission:
     measures: Sequence[Measure]
     due: Sequence[str]
     written: asyncio.Future[list[Measure]]
+    events: Sequence[Event] = ()
 
 
 @dataclass(slots=True)
@@ -124,6 +131,7 @@ class Runner:
         self._max_hold = max_hold
         self._generation_changed = generation_changed
         self._pending: list[_Submission] = []
+        self._lanes: asyncio.TaskGroup | None = None
         self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()
         # what is being done, with what came up again meanwhile
@@ -137,8 +145,10 @@ class Runner:
         self._arrived.set()
         self._wake.at(-math.inf)
 
-    async def submit(self, measures: Sequence[Measure], due: Sequence[str] = ()) -> list[Measure]:
-        """Have measures written; when this returns they are, and may be acknowledged.
+    async def submit(
+        self, measures: Sequence[Measure], due: Sequence[str] = (), events: Sequence[Event] = ()
+    ) -> list[Measure]:
+        """Have measures written and events heard; when this returns they are, and may be acknowledged.
 
         Returns:
             Those whose series had no room; they are buried.
@@ -149,7 +159,7 @@ class Runner:
         if self._stopping.is_set():
             raise TemporaryError("the controller is ending")
         future: asyncio.Future[list[Measure]] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Submission(measures, due, future))
+        self._pending.append(_Submission(measures, due, future, events))
         self.lag.pending += len(measures)
         self._arrived.set()
         return await future
@@ -158,7 +168,10 @@ class Runner:
         """Run until :meth:`stop`."""
         async with asyncio.TaskGroup() as group:
             feeders = [group.create_task(self._forever(partial(self._feed, source))) for source in self.sources]
-            helpers = [group.create_task(self._forever(self._beat))]
+            helpers = [
+                group.create_task(self._forever(self._beat)),
+                group.create_task(self._forever(self._follow)),
+            ]
             pump = group.create_task(self._pump())
             worker = group.create_task(self._work())
             await self._stopping.wait()
@@ -192,8 +205,8 @@ class Runner:
         """Write a batch and bury what could not be decoded; as :meth:`submit`."""
         if batch.rejected:
             await self._until_stored(lambda: self.controller.bury(batch))
-        self.controller.listener.received(batch.source, len(batch.measures))
-        return await self.submit(batch.measures) if batch.measures else []
+        self.controller.listener.received(batch.source, len(batch.measures) + len(batch.events))
+        return await self.submit(batch.measures, (), batch.events) if batch.measures or batch.events else []
 
     async def _until_stored(self, once: Callable[[], Awaitable[None]]) -> None:
         """Repeat until the store has taken it: nothing is acknowledged before."""
@@ -210,11 +223,12 @@ class Runner:
 
     async def _pump(self) -> None:
         async with asyncio.TaskGroup() as lanes:
+            self._lanes = lanes
             while True:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while batch := self._next_batch():
-                    await self._process(batch, lanes)
+                    await self._process(batch)
                 if self._stopping.is_set():
                     return
 
@@ -228,11 +242,14 @@ class Runner:
             measures += len(submission.measures)
         return taken
 
-    async def _process(self, batch: Sequence[_Submission], lanes: asyncio.TaskGroup) -> None:
+    async def _process(self, batch: Sequence[_Submission]) -> None:
         measures = [measure for submission in batch for measure in submission.measures]
         due = [window_id for submission in batch for window_id in submission.due]
+        events = [event for submission in batch for event in submission.events]
         try:
-            written = await self._written(measures, due)
+            written = await self._stored(lambda: self.controller.write(measures, due), len(measures))
+            if events:
+                await self._stored(lambda: self.controller.hear(events, self.carry_out), len(events))
         except TemporaryError as error:
             for submission in batch:
                 if not submission.written.done():
@@ -247,31 +264,38 @@ class Runner:
         if written.lag is not None:
             self.lag.newest = max(0.0, written.lag)
         try:
-            await self.controller.evaluate(written, lambda head: self._start(head, lanes))
+            await self.controller.evaluate(written, self.carry_out)
         except TemporaryError as error:
             # the windows' marks bring them up again
             self.store_error = str(error)
             log.warning("evaluation put off", error=str(error))
 
-    async def _written(self, measures: Sequence[Measure], due: Sequence[str]) -> Written:
-        """Write until the store has it, or, when we must end, raise TemporaryError: the broker keeps it."""
+    async def _stored(self, once: Callable[[], Awaitable[_Answer]], count: int) -> _Answer:
+        """Try until the store has it, or, when we must end, raise TemporaryError: the broker keeps it."""
         pause = FIRST_RETRY
         while True:
             try:
-                written = await self.controller.write(measures, due)
+                answer = await once()
             except TemporaryError as error:
                 self.store_error = str(error)
-                log.warning("write put off", error=str(error), measures=len(measures))
+                log.warning("write put off", error=str(error), measures=count)
                 if self._stopping.is_set():
                     raise
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_RETRY, pause * 2)
             else:
                 self.store_error = ""
-                return written
+                return answer
 
-    def _start(self, head: OutboxRow, lanes: asyncio.TaskGroup) -> None:
-        lanes.create_task(self._carry_out(head))
+    def carry_out(self, head: OutboxRow) -> None:
+        """Carry out a lane that was just leased to this replica; one that is ending leaves it to its lease."""
+        if self._lanes is None:
+            return
+        carrying = self._carry_out(head)
+        try:
+            self._lanes.create_task(carrying)
+        except RuntimeError:  # all lanes have ended
+            carrying.close()
 
     async def _carry_out(self, head: OutboxRow) -> None:
         key = ("lane", head.lane)
@@ -336,9 +360,15 @@ class Runner:
 
     async def _done(self, item: WorkItem) -> None:
         try:
-            await self.controller.do(item)
+            await self.controller.do(item, self.carry_out)
         except TemporaryError as error:
             log.warning("work put off", kind=item.kind, key=item.key, error=str(error))
+
+    # --- changes of alarms -------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            await self.controller.follow(FOLLOW_PATIENCE)
 
     # --- heartbeat ---------------------------------------------------------------------------------------------------
 
@@ -356,7 +386,10 @@ class Runner:
             self.replicas = pulse.replicas
             self.published = pulse.generation
             others_caught_up = all(replica.caught_up for replica in pulse.replicas)
-            self.controller.sources = Sources(others_caught_up and heartbeat.caught_up, self._max_hold)
+            self.controller.sources = replace(
+                self.controller.sources, caught_up=others_caught_up and heartbeat.caught_up, max_hold=self._max_hold
+            )
+            await self.controller.tally()
             if pulse.generation and pulse.generation != self.controller.adopted:
                 await self._generation_changed(pulse.generation)
             await asyncio.sleep(HEARTBEAT)

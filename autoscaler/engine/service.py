@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from autoscaler.alarms.alarm import Alarm, AlarmRecord
+from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
+from autoscaler.alarms.definition import Definition
+from autoscaler.engine.catalogue import Listing
 from autoscaler.engine.controller import Controller
+from autoscaler.engine.orders import ContendedError, DeclaredError, NotFoundError, Orders
 from autoscaler.engine.run import Runner
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import Batch, DeadLetter, Freeze, GroupState, HistoryEntry
@@ -19,8 +22,10 @@ CLOCK_SKEW_LIMIT = 30.0
 """Seconds by which a replica's clock may differ from the store's before it is not ready."""
 
 
-class NotFoundError(LookupError):
-    """There is no such alarm, group or policy; the message says which."""
+QUOTA = "quota"
+"""What limits of projects are kept as."""
+
+__all__ = ["ContendedError", "DeclaredError", "Listing", "NotFoundError", "Service"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Service:
     def __init__(self, controller: Controller, runner: Runner) -> None:
         self._controller = controller
         self._runner = runner
+        self._orders = Orders(controller, runner.carry_out)
 
     # --- measures ----------------------------------------------------------------------------------------------------
 
@@ -67,7 +73,7 @@ class Service:
     # --- alarms ------------------------------------------------------------------------------------------------------
 
     async def alarms(self) -> list[AlarmView]:
-        """All that are declared, by name."""
+        """All of them, by name."""
         declared = sorted(self._controller.router.by_id.values(), key=lambda alarm: (alarm.name, alarm.alarm_id))
         records = await self._controller.store.alarms([alarm.alarm_id for alarm in declared])
         return [AlarmView(a, record or AlarmRecord()) for a, record in zip(declared, records, strict=True)]
@@ -92,9 +98,96 @@ class Service:
             return by_id[name_or_id]
         named = [alarm for alarm in by_id.values() if alarm.name == name_or_id]
         if len(named) != 1:
-            problem = "no alarm" if not named else f"{len(named)} alarms of different projects"
-            raise NotFoundError(f"{problem} named {name_or_id}")
+            raise NotFoundError(
+                f"{len(named)} alarms named {name_or_id}; name one by its id" if named else f"no alarm named {name_or_id}"
+            )
         return named[0]
+
+    # --- alarms as they are defined ----------------------------------------------------------------------------------
+
+    async def listing(self, alarm_id: str) -> Listing:
+        """One alarm, also where another replica has made it a moment ago. Raises NotFoundError."""
+        return await self._orders.listing(alarm_id)
+
+    def listings(self, project_id: str | None) -> Collection[Listing]:
+        """The alarms of a project, or (None) of all; those declared in files among them."""
+        return self._controller.catalogue.of(project_id)
+
+    async def records(self, alarm_ids: Sequence[str]) -> list[AlarmRecord]:
+        """Present records in the order asked."""
+        return [record or AlarmRecord() for record in await self._controller.store.alarms(alarm_ids)]
+
+    def understood(self, definition: Definition) -> Alarm:
+        """What a definition means. Raises ValueError, naming the key, where it cannot be evaluated."""
+        return self._controller.understood(definition)
+
+    async def validated(self, definition: Definition) -> None:
+        """Nothing, if a definition can be evaluated. Raises ValueError, naming the key, where it cannot."""
+        self._controller.understood(definition)
+
+    async def create(
+        self, definition: Definition, state: AlarmState | None, actor: Actor
+    ) -> tuple[Listing, AlarmRecord]:
+        """Make an alarm; its id, times and revision are given here. Raises ValueError as :meth:`understood`."""
+        return await self._orders.create(definition, state, actor)
+
+    async def replace(
+        self, alarm_id: str, definition: Definition, state: AlarmState | None, actor: Actor
+    ) -> tuple[Listing, AlarmRecord]:
+        """Give an alarm another definition, and another state only where ``state`` is given.
+
+        Raises:
+            NotFoundError, DeclaredError, ContendedError: it cannot be changed.
+            ValueError: the definition cannot be understood.
+        """
+        return await self._orders.replace(alarm_id, definition, state, actor)
+
+    async def set_state(self, alarm_id: str, state: AlarmState, actor: Actor) -> AlarmRecord:
+        """Set an alarm's state by hand. Raises NotFoundError, DeclaredError, ContendedError."""
+        return await self._orders.set_state(alarm_id, state, actor)
+
+    async def delete(self, alarm_id: str, actor: Actor) -> None:
+        """Remove an alarm; its history stays. Raises NotFoundError, DeclaredError, ContendedError."""
+        await self._orders.delete(alarm_id, actor)
+
+    async def history_of(self, alarm_id: str, *, limit: int) -> list[HistoryEntry]:
+        """Newest first, also of an alarm that is gone; empty where nothing is known of it."""
+        return await self._controller.store.history(alarm_id, limit=limit)
+
+    async def histories(self, project_id: str | None) -> list[str]:
+        """Ids of the alarms of a project, or (None) of all, that have a history."""
+        return await self._controller.store.histories(project_id)
+
+    def count(self, project_id: str) -> int:
+        """How many alarms a project has; those declared in files are the operator's affair and not counted."""
+        return sum(1 for listing in self._controller.catalogue.of(project_id) if not listing.origin)
+
+    def count_of_user(self, user_id: str) -> int:
+        """How many alarms a user has made."""
+        return self._controller.catalogue.count_of_user(user_id)
+
+    async def quota(self, project_id: str) -> int | None:
+        """How many alarms a project may have; None where nothing was said of it, -1 for any number."""
+        (kept,) = await self._controller.store.kept(QUOTA, [project_id])
+        return None if kept is None else int(kept)
+
+    async def set_quota(self, project_id: str, limit: int | None) -> None:
+        """Say how many alarms a project may have; None leaves it to the settings."""
+        await self._controller.store.keep(QUOTA, {project_id: None if limit is None else str(limit).encode()})
+
+    async def tallies(self, alarm_ids: Sequence[str]) -> list[Mapping[str, int]]:
+        """How often each alarm was evaluated to each state, in the order asked."""
+        return await self._controller.store.tallies(alarm_ids)
+
+    # --- small documents ---------------------------------------------------------------------------------------------
+
+    async def keep(self, kind: str, entries: Mapping[str, bytes | None]) -> None:
+        """See :meth:`autoscaler.ports.Store.keep`."""
+        await self._controller.store.keep(kind, entries)
+
+    async def kept(self, kind: str, keys: Sequence[str]) -> list[bytes | None]:
+        """See :meth:`autoscaler.ports.Store.kept`."""
+        return await self._controller.store.kept(kind, keys)
 
     # --- groups ------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,10 @@ from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.sources.decode import decode
 from autoscaler.adapters.targets.memory import MemoryTarget
+from autoscaler.alarms.alarm import AlarmState
 from autoscaler.declarations import load
+from autoscaler.declarations.definitions import alarm_of, definition_of
+from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.engine.listen import Silence
@@ -57,8 +60,19 @@ class Bench:
     async def _adopt(self, controller: Controller) -> None:
         declared = self.declared
         await controller.adopt(
-            declared.generation, declared.alarms, declared.groups, declared.policies, declared.schedules
+            declared.generation,
+            declared.alarms,
+            declared.groups,
+            declared.policies,
+            declared.schedules,
+            origins={alarm_id: str(declared.origin("alarm", alarm_id)) for alarm_id in declared.alarms},
+            dialect=Dialect(
+                lambda definition: alarm_of(definition, derived=declared.derived, mixed_as_aodh=False),
+                lambda alarm: definition_of(alarm, timestamp=0.0),
+                "bench",
+            ),
         )
+        await controller.restore()
 
     async def declare(self, document: str) -> None:
         """Other declarations from now on."""
@@ -69,6 +83,23 @@ class Bench:
         """Every controller is gone, and new ones take their place on the same store."""
         self.controllers = [self._controller(f"restarted-{number}") for number in range(len(self.controllers))]
         await self.begin()
+
+    async def follow(self) -> None:
+        """Every replica learns what was changed, and does what follows."""
+        for controller in self.controllers:
+            await controller.follow()
+        await self.work()
+
+    async def measure(self, metric: str, resource_id: str, value: float, *, replica: int = 0) -> None:
+        """A measure of this moment, a moment later."""
+        self.now += 1
+        controller = self.controllers[replica]
+        await self._evaluate(controller, await controller.write([Measure(metric, resource_id, self.now, value)]))
+        await self.work()
+
+    async def state(self, alarm_id: str) -> AlarmState | None:
+        (record,) = await self.store.alarms([alarm_id])
+        return None if record is None else record.state
 
     @property
     def controller(self) -> Controller:

@@ -8,7 +8,8 @@ from autoscaler.adapters.memory import MemoryStore
 from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
 from autoscaler.alarms.evaluation import Consideration, LateNote, Outcome, Repetition, Sources, Transition
 from autoscaler.alarms.rules import EvaluateWhen
-from autoscaler.engine.evaluate import Evaluator, history, notes, rows
+from autoscaler.engine.evaluate import Evaluator
+from autoscaler.engine.tell import history, notes, rows
 from autoscaler.engine.ingest import Ingest
 from autoscaler.engine.listen import Silence
 from autoscaler.engine.route import Router

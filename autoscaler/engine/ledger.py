@@ -1,0 +1,107 @@
+"""Verdicts put into force: tried again from the present record until they are, or are no longer wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from autoscaler.alarms.alarm import AlarmRecord
+from autoscaler.ports import Acceptance, Accepted, OutboxRow, Retry, Stale, Store
+
+LANE_LEASE = 15.0
+"""Seconds within which a leased lane's head must have been dealt with; longer than a delivery's deadline."""
+MAX_RETRIES = 20
+"""Lost races for one alarm in one round."""
+
+Leased = Callable[[OutboxRow], None]
+"""Told of the head of each lane that was made non-empty, as soon as it is leased to us."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One verdict on its way.
+
+    Attributes:
+        make: what is to be accepted, made from the present record; None where nothing is, so it is settled.
+        accepted: told of the acceptance that is in force.
+        settled: it is in force, stale, or no longer wanted.
+        stale: somebody looked at something newer.
+    """
+
+    alarm_id: str
+    make: Callable[[AlarmRecord | None], Acceptance | None]
+    accepted: Callable[[Acceptance], None] = lambda _: None
+    settled: bool = False
+    stale: bool = False
+
+
+class Ledger:
+    """The records of alarms as this replica last saw them, and the way to change them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._records: dict[str, AlarmRecord | None] = {}
+
+    def forget(self, alarm_ids: Iterable[str]) -> None:
+        """Hold nothing of these alarms."""
+        for alarm_id in alarm_ids:
+            self._records.pop(alarm_id, None)
+
+    async def settle(self, attempts: Sequence[Attempt], leased: Leased) -> None:
+        """Have all of them accepted; those that lost every race are not ``settled``.
+
+        Raises:
+            TemporaryError: the store could not be reached; which of them are in force is not known.
+        """
+        open_ = list(attempts)
+        for _ in range(MAX_RETRIES):
+            await self._fetch(attempt.alarm_id for attempt in open_)
+            tried: list[tuple[Attempt, Acceptance]] = []
+            for attempt in open_:
+                acceptance = attempt.make(self._records[attempt.alarm_id])
+                if acceptance is None:
+                    attempt.settled = True
+                else:
+                    tried.append((attempt, acceptance))
+            if not tried:
+                return
+            open_ = await self._accept(tried, leased)
+
+    async def _fetch(self, alarm_ids: Iterable[str]) -> None:
+        unknown = sorted({alarm_id for alarm_id in alarm_ids if alarm_id not in self._records})
+        if unknown:
+            self._records.update(zip(unknown, await self._store.alarms(unknown), strict=True))
+
+    async def _accept(self, tried: Sequence[tuple[Attempt, Acceptance]], leased: Leased) -> list[Attempt]:
+        """Those that were not quick enough."""
+        try:
+            answers = await self._store.accept([acceptance for _, acceptance in tried], lease=LANE_LEASE)
+        except BaseException:
+            self.forget(attempt.alarm_id for attempt, _ in tried)
+            raise
+        lost = []
+        for (attempt, acceptance), answer in zip(tried, answers, strict=True):
+            match answer:
+                case Accepted(lanes):
+                    self._note(acceptance)
+                    attempt.settled = True
+                    attempt.accepted(acceptance)
+                    for lane in lanes:
+                        leased(next(row for row in acceptance.rows if row.lane == lane))
+                case Stale():
+                    # whoever was faster changed the record; it is read afresh next time
+                    self._records.pop(attempt.alarm_id, None)
+                    attempt.settled = attempt.stale = True
+                case Retry(record):
+                    self._records[attempt.alarm_id] = record
+                    lost.append(attempt)
+                case _:
+                    assert_never(answer)
+        return lost
+
+    def _note(self, acceptance: Acceptance) -> None:
+        if acceptance.removed:
+            self._records.pop(acceptance.alarm_id, None)
+        elif acceptance.record is not None:
+            self._records[acceptance.alarm_id] = acceptance.record
