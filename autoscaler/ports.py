@@ -446,7 +446,10 @@ class Store(Protocol):
         ...
 
     async def forget(self, alarm_ids: Sequence[str]) -> None:
-        """Drop the records of alarms that are no longer declared; history and undelivered actions stay."""
+        """Drop the records of alarms that are no longer declared; history and undelivered actions stay.
+
+        An alarm that was made through the API stays as it is.
+        """
         ...
 
     async def definitions(self) -> Definitions:
@@ -454,7 +457,10 @@ class Store(Protocol):
         ...
 
     async def changes(self, position: str, *, patience: float) -> DefinitionChanges:
-        """What was changed since ``position``; waits ``patience`` seconds for the first change, then has none."""
+        """What was changed since ``position``; waits ``patience`` seconds for the first change, then has none.
+
+        Of very many changes only the first are told; the next call goes on at once.
+        """
         ...
 
     async def history(self, alarm_id: str, *, limit: int) -> list[HistoryEntry]:
@@ -466,11 +472,14 @@ class Store(Protocol):
         ...
 
     async def tally(self, counts: Mapping[str, Mapping[str, int]]) -> None:
-        """Add to how often each alarm was evaluated to each state: alarm id -> state -> times."""
+        """Add to how often each alarm was evaluated to each state: alarm id -> state -> times.
+
+        Counts end with the alarm's record, and without one nothing is counted.
+        """
         ...
 
     async def tallies(self, alarm_ids: Sequence[str]) -> list[Mapping[str, int]]:
-        """How often each alarm was evaluated to each state, in the order asked."""
+        """How often each alarm was evaluated to each state, in the order asked; states that never were are left out."""
         ...
 
     async def keep(self, kind: str, entries: Mapping[str, bytes | None]) -> None:

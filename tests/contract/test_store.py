@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -12,8 +13,12 @@ import redis
 from msgspec.structs import replace
 
 from autoscaler.adapters.memory import MemoryStore
+from autoscaler.adapters.memory import store as memory_store
 from autoscaler.adapters.redis import RedisStore
+from autoscaler.adapters.redis import definitions as redis_definitions
+from autoscaler.adapters.redis import store as redis_store
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState, Evidence
+from autoscaler.alarms.definition import Definition
 from autoscaler.measures.match import Equals
 from autoscaler.measures.series import pack, unpack
 from autoscaler.measures.window import WindowSpec
@@ -26,6 +31,7 @@ from autoscaler.ports import (
     AlreadyDecided,
     Changed,
     DeadLetter,
+    DefinitionChanges,
     Freeze,
     GroupPut,
     Heartbeat,
@@ -47,6 +53,7 @@ from tests.servers import RedisServer, free_port
 
 T = 1_700_000_000.0
 LEASE = 30.0
+HISTORY_TTL = 30 * 24 * 3600.0
 
 
 class Clock:
@@ -110,7 +117,7 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
 
 
 def window(key: str = "web", horizon: float = 100.0, max_series: int = 10_000, max_points: int = 10_000) -> WindowSpec:
-    return WindowSpec("", "cpu", Equals("server_group", key), horizon, int(max_series), int(max_points))
+    return WindowSpec("", ("cpu",), Equals("server_group", key), horizon, int(max_series), int(max_points))
 
 
 def points_of(reply: WindowReply, name: str = "a") -> list[tuple[float, float]]:
@@ -456,6 +463,18 @@ class TestWork:
 
         assert claimed.next_due == T + 7
 
+    async def test_every_kind_is_marked_claimed_and_finished(self, bench: Bench) -> None:
+        items = [WorkItem(kind, f"{kind}-1", T) for kind in ("group", "lane", "probe", "schedule", "window")]
+        await bench.store.mark(items)
+
+        claimed = await bench.store.claim(limit=10, lease=LEASE)
+        for item in claimed.items:
+            await bench.other.finish(item, T + 5 if item.kind == "probe" else None)
+        bench.clock.now = T + 5
+
+        assert list(claimed.items) == [WorkItem(item.kind, item.key, T, T + LEASE) for item in items]
+        assert await bench.work() == [("probe", "probe-1", T + 5)]
+
     async def test_without_work_nothing_is_due(self, bench: Bench) -> None:
         claimed = await bench.store.claim(limit=10, lease=LEASE)
 
@@ -529,10 +548,19 @@ def row(number: int, url: str = HOOK, *, repeat: bool = False) -> OutboxRow:
     )
 
 
-def entry(number: int) -> HistoryEntry:
-    return HistoryEntry(
-        event_id=f"{ALARM}:{number}:0", alarm_id=ALARM, type="state transition", detail={"state": "ok"}, timestamp=T
+def entry(number: int, **changes: object) -> HistoryEntry:
+    plain = HistoryEntry(
+        event_id=f"{ALARM}:{number}:0",
+        alarm_id=ALARM,
+        type="state transition",
+        detail={"state": "ok"},
+        timestamp=T,
+        user_id="u1",
+        project_id="p0",
+        on_behalf_of="p1",
+        severity="low",
     )
+    return replace(plain, **changes)
 
 
 def acceptance(expected: int = 0, seen: int = 10, **changes: object) -> Acceptance:
@@ -580,6 +608,53 @@ class TestAlarms:
         (answer,) = await accept(bench, acceptance(expected=1, seen=3, window_id="w2"))
 
         assert isinstance(answer, Accepted)
+
+    async def test_of_each_window_the_newest_look_is_known(self, bench: Bench) -> None:
+        await accept(bench, acceptance(seen=10), acceptance(expected=1, seen=5, window_id="w2"))
+
+        answers = await accept(
+            bench,
+            acceptance(expected=2, seen=9),
+            acceptance(expected=2, seen=4, window_id="w2"),
+            acceptance(expected=2, seen=5, window_id="w2", record=None),
+            acceptance(expected=2, seen=10, record=None),
+        )
+
+        assert answers == [Stale(), Stale(), Accepted([]), Accepted([])]
+
+    async def test_looks_at_several_windows_are_noted_together(self, bench: Bench) -> None:
+        await accept(bench, acceptance(seen=10, further=[("w2", 7), ("w3", 8)]))
+
+        answers = await accept(
+            bench, acceptance(expected=1, seen=6, window_id="w2"), acceptance(expected=1, seen=7, window_id="w3")
+        )
+
+        assert answers == [Stale(), Stale()]
+
+    async def test_of_looks_at_several_windows_one_that_is_stale_makes_all_stale(self, bench: Bench) -> None:
+        await accept(bench, acceptance(seen=10, window_id="w2"))
+
+        answers = await accept(bench, acceptance(expected=1, seen=20, further=[("w2", 9)], rows=[row(1)]))
+
+        assert answers == [Stale()]
+        assert isinstance((await accept(bench, acceptance(expected=1, seen=1)))[0], Accepted)
+        assert dict(await bench.store.lanes(ALARM)) == {}
+
+    async def test_what_was_noted_of_many_windows_is_forgotten_after_a_while(self, bench: Bench) -> None:
+        await accept(bench, acceptance(seen=10, record=record(), window_id="first"))
+        await accept(bench, *(acceptance(1, window_id=f"w{number}", record=None) for number in range(100)))
+        assert await accept(bench, acceptance(1, seen=9, window_id="first")) == [Stale()]
+        bench.clock.now = T + 3601
+
+        answers = await accept(
+            bench,
+            acceptance(1, seen=10, window_id="w7", record=None),
+            acceptance(1, seen=10, window_id="last", record=None),
+            acceptance(1, seen=9, window_id="w7", record=None),
+            acceptance(1, seen=9, window_id="first", record=None),
+        )
+
+        assert answers == [Accepted([]), Accepted([]), Stale(), Accepted([])]
 
     async def test_no_change_is_accepted_and_makes_older_looks_stale(self, bench: Bench) -> None:
         await accept(bench, acceptance(seen=10))
@@ -661,6 +736,339 @@ class TestHistory:
 
         assert len(kept) == HISTORY_ENTRIES
         assert (kept[0], kept[-1]) == (entry(HISTORY_ENTRIES + 499), entry(500))
+
+    async def test_old_entries_are_not_told(self, bench: Bench) -> None:
+        await accept(bench, acceptance(record=None, history=[entry(1), entry(2, timestamp=T + 10)]))
+        bench.clock.now = T + HISTORY_TTL
+
+        assert await bench.store.history(ALARM, limit=10) == [entry(2, timestamp=T + 10)]
+        assert await bench.store.histories(None) == [ALARM]
+        bench.clock.now = T + HISTORY_TTL + 10
+        assert await bench.store.history(ALARM, limit=10) == []
+        assert await bench.store.histories(None) == []
+        assert await bench.store.histories("p1") == []
+
+    async def test_old_entries_make_room(self, bench: Bench) -> None:
+        await accept(bench, acceptance(record=None, history=[entry(1), entry(2)]))
+        bench.clock.now = T + HISTORY_TTL
+        await accept(bench, acceptance(record=None, history=[entry(3, timestamp=T + HISTORY_TTL)]))
+        bench.clock.now = T
+
+        assert [one.event_id for one in await bench.store.history(ALARM, limit=10)] == [entry(3).event_id]
+
+    async def test_alarms_are_found_by_whose_they_are(self, bench: Bench) -> None:
+        names = [f"alarm-{number}" for number in range(40)]
+        await accept(
+            bench,
+            *(
+                acceptance(alarm_id=name, history=[entry(1, alarm_id=name, on_behalf_of=f"p{number % 2}")])
+                for number, name in enumerate(names)
+            ),
+            acceptance(alarm_id="operators", history=[entry(1, alarm_id="operators", on_behalf_of="")]),
+            acceptance(alarm_id="silent"),
+        )
+
+        assert sorted(await bench.other.histories("p1")) == sorted(names[1::2])
+        assert await bench.other.histories("") == ["operators"]
+        assert await bench.other.histories("unknown") == []
+        assert sorted(await bench.other.histories(None)) == sorted([*names, "operators"])
+
+    async def test_an_alarm_that_was_given_away_is_found_by_both(self, bench: Bench) -> None:
+        await accept(bench, acceptance(history=[entry(1)]))
+        await accept(bench, acceptance(expected=1, history=[entry(2), entry(3, on_behalf_of="p2")]))
+
+        assert await bench.store.histories("p1") == [ALARM]
+        assert await bench.store.histories("p2") == [ALARM]
+        assert await bench.store.histories(None) == [ALARM]
+
+
+def definition(alarm_id: str = ALARM, **changes: object) -> Definition:
+    plain = Definition(
+        alarm_id=alarm_id,
+        type="gnocchi_resources_threshold",
+        name="übervoll",
+        description="",
+        enabled=True,
+        severity="low",
+        ok_actions=(),
+        alarm_actions=("https://hooks.example.org/a?b=c",),
+        insufficient_data_actions=(),
+        repeat_actions=False,
+        time_constraints=({"name": "night", "start": "0 1 * * *", "duration": 3600, "timezone": ""},),
+        rule={"metric": "cpu", "threshold": 0.1, "empty": [], "nothing": {}, "none": None},
+        user_id="u",
+        project_id="p1",
+        timestamp=T + 0.1,
+        scope="p1",
+        revision=1_700_000_000_123_456,
+        created=T,
+    )
+    return replace(plain, **changes)
+
+
+async def define(bench: Bench, *definitions: Definition) -> None:
+    answers = await accept(
+        bench,
+        *(acceptance(alarm_id=one.alarm_id, window_id="", seen=0, definition=one) for one in definitions),
+    )
+    assert all(isinstance(answer, Accepted) for answer in answers)
+
+
+def removal(expected: int = 1, **changes: object) -> Acceptance:
+    return acceptance(expected, 0, window_id="", record=None, removed=True, **changes)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few changes are kept, and few definitions read in one go."""
+    monkeypatch.setattr(memory_store, "CHANGES", 4)
+    monkeypatch.setattr(redis_store, "CHANGES", 4)
+    monkeypatch.setattr(redis_definitions, "PIECE", 2)
+
+
+class TestDefinitions:
+    async def test_there_are_none_at_first(self, bench: Bench) -> None:
+        found = await bench.store.definitions()
+
+        assert (list(found.definitions), list(found.recent)) == ([], [])
+        assert (await bench.store.changes(found.position, patience=0)).complete
+
+    async def test_an_accepted_definition_is_stored_with_its_record(self, bench: Bench) -> None:
+        await define(bench, definition())
+
+        found = await bench.other.definitions()
+
+        assert list(found.definitions) == [definition()]
+        assert await bench.other.alarms([ALARM]) == [record()]
+
+    async def test_a_newer_definition_takes_its_place(self, bench: Bench) -> None:
+        await define(bench, definition())
+        await accept(bench, acceptance(1, definition=definition(name="b", revision=2)))
+
+        assert list((await bench.store.definitions()).definitions) == [definition(name="b", revision=2)]
+        assert await bench.store.alarms([ALARM]) == [record(version=2)]
+
+    async def test_a_verdict_leaves_it_as_it_is(self, bench: Bench) -> None:
+        await define(bench, definition())
+        before = await bench.store.definitions()
+        await accept(bench, acceptance(1))
+
+        assert list((await bench.store.definitions()).definitions) == [definition()]
+        assert dict((await bench.store.changes(before.position, patience=0)).changed) == {}
+
+    async def test_one_made_from_an_older_record_is_refused_whole(self, bench: Bench) -> None:
+        await define(bench, definition())
+        before = await bench.store.definitions()
+
+        answers = await accept(bench, acceptance(0, definition=definition(name="b"), history=[entry(1)]))
+
+        assert answers == [Retry(record())]
+        assert list((await bench.store.definitions()).definitions) == [definition()]
+        assert dict((await bench.store.changes(before.position, patience=0)).changed) == {}
+        assert await bench.store.history(ALARM, limit=10) == []
+
+    async def test_of_two_changes_at_a_time_one_is_made(self, bench: Bench) -> None:
+        await define(bench, definition())
+
+        one = await bench.store.accept([acceptance(1, definition=definition(name="b"))], lease=LEASE)
+        other = await bench.other.accept([removal()], lease=LEASE)
+
+        assert (one, other) == ([Accepted([])], [Retry(record(version=2))])
+        assert list((await bench.store.definitions()).definitions) == [definition(name="b")]
+
+    async def test_of_a_removed_alarm_history_and_actions_stay(self, bench: Bench) -> None:
+        await define(bench, definition())
+        await accept(bench, acceptance(1, rows=[row(1)], history=[entry(1)]))
+
+        (answer,) = await accept(bench, removal(2, history=[entry(2, type="deletion")]))
+
+        assert answer == Accepted([])
+        assert list((await bench.other.definitions()).definitions) == []
+        assert await bench.other.alarms([ALARM]) == [None]
+        assert await bench.other.history(ALARM, limit=10) == [entry(2, type="deletion"), entry(1)]
+        assert await bench.other.head(LANE) == row(1)
+
+    async def test_no_verdict_brings_a_removed_alarm_back(self, bench: Bench) -> None:
+        await define(bench, definition())
+        await accept(bench, removal())
+
+        answers = await accept(bench, acceptance(1, rows=[row(1)]), acceptance(1, record=None), removal())
+
+        assert answers == [Retry(None), Retry(None), Retry(None)]
+        assert await bench.store.alarms([ALARM]) == [None]
+        assert dict(await bench.store.lanes(ALARM)) == {}
+
+    async def test_a_removed_alarm_leaves_no_look_behind(self, bench: Bench) -> None:
+        await define(bench, definition())
+        await accept(bench, acceptance(1, seen=10), removal(2))
+
+        assert await accept(bench, acceptance(0, seen=9)) == [Accepted([])]
+
+    async def test_those_that_were_made_through_the_api_are_not_forgotten(self, bench: Bench) -> None:
+        await define(bench, definition())
+
+        await bench.store.forget([ALARM])
+
+        assert list((await bench.store.definitions()).definitions) == [definition()]
+        assert await bench.store.alarms([ALARM]) == [record()]
+
+    @pytest.mark.usefixtures("few")
+    async def test_many_are_all_found(self, bench: Bench) -> None:
+        made = [definition(f"alarm-{number}") for number in range(100)]
+        await define(bench, *made)
+        await accept(bench, removal(alarm_id="alarm-50"))
+
+        found = await bench.other.definitions()
+
+        by_number = sorted(found.definitions, key=lambda one: int(one.alarm_id[6:]))
+        assert by_number == made[:50] + made[51:]
+
+
+class TestChanges:
+    async def test_what_was_changed_since_a_position_is_told(self, bench: Bench) -> None:
+        await define(bench, definition("a"), definition("b"))
+        position = (await bench.store.definitions()).position
+        await define(bench, definition("c"))
+        await accept(
+            bench, removal(alarm_id="a"), acceptance(1, alarm_id="b", definition=definition("b", name="other"))
+        )
+
+        told = await bench.other.changes(position, patience=60)
+
+        assert dict(told.changed) == {"a": None, "b": definition("b", name="other"), "c": definition("c")}
+        assert told.complete
+        assert dict((await bench.store.changes(told.position, patience=0)).changed) == {}
+
+    async def test_what_was_changed_twice_is_told_as_it_is_now(self, bench: Bench) -> None:
+        position = (await bench.store.definitions()).position
+        await define(bench, definition())
+        await accept(bench, acceptance(1, definition=definition(name="b")), removal(2))
+
+        assert dict((await bench.store.changes(position, patience=60)).changed) == {ALARM: None}
+
+    async def test_when_nothing_is_changed_nothing_is_told_after_a_while(self, bench: Bench) -> None:
+        position = (await bench.store.definitions()).position
+
+        told = await bench.store.changes(position, patience=0.05)
+
+        assert told == DefinitionChanges({}, told.position)
+        await define(bench, definition())
+        assert dict((await bench.store.changes(told.position, patience=60)).changed) == {ALARM: definition()}
+
+    @pytest.mark.parametrize("turns", [0, 1, 50])
+    async def test_who_waits_is_told_at_once(self, bench: Bench, turns: int) -> None:
+        position = (await bench.store.definitions()).position
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            waits = [tasks.create_task(store.changes(position, patience=60)) for store in (bench.store, bench.other)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await define(bench, definition())
+
+        assert [dict(wait.result().changed) for wait in waits] == [{ALARM: definition()}] * 2
+
+    async def test_who_gave_up_waiting_disturbs_nobody(self, bench: Bench) -> None:
+        position = (await bench.store.definitions()).position
+        for turns in range(20):
+            async with asyncio.TaskGroup() as tasks:
+                doomed = tasks.create_task(bench.store.changes(position, patience=60))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                doomed.cancel()
+        await define(bench, definition())
+
+        assert dict((await bench.store.changes(position, patience=60)).changed) == {ALARM: definition()}
+
+    @pytest.mark.usefixtures("few")
+    async def test_who_missed_too_much_is_told_so(self, bench: Bench) -> None:
+        await define(bench, definition())
+        edge = await bench.store.definitions()
+        await accept(bench, *(acceptance(number, definition=definition(name=str(number))) for number in range(1, 5)))
+        within = await bench.store.changes(edge.position, patience=60)
+        await accept(bench, acceptance(5, definition=definition(name="5")))
+
+        missed = await bench.store.changes(edge.position, patience=60)
+
+        assert (within.complete, dict(within.changed)) == (True, {ALARM: definition(name="4")})
+        assert (missed.complete, dict(missed.changed)) == (False, {})
+
+    @pytest.mark.usefixtures("few")
+    async def test_many_changes_are_all_told(self, bench: Bench) -> None:
+        position = (await bench.store.definitions()).position
+        made = [definition(f"alarm-{number}") for number in range(3)]
+        await define(bench, *made)
+        told: dict[str, Definition | None] = {}
+        while len(told) < 3:
+            changes = await bench.store.changes(position, patience=60)
+            assert changes.complete
+            told |= changes.changed
+            position = changes.position
+
+        assert told == {one.alarm_id: one for one in made}
+
+    @pytest.mark.usefixtures("few")
+    async def test_changes_of_the_last_minute_are_recent(self, bench: Bench) -> None:
+        await define(bench, definition("old"), definition("gone"))
+        bench.clock.now = T + 60
+        await define(bench, definition("a"), definition("b"))
+        await accept(bench, removal(alarm_id="gone"))
+
+        assert list((await bench.store.definitions()).recent) == ["a", "b", "gone"]
+        bench.clock.now = T + 120
+        assert list((await bench.store.definitions()).recent) == []
+
+
+class TestTallies:
+    async def test_evaluations_are_counted_by_alarm_and_state(self, bench: Bench) -> None:
+        await accept(bench, acceptance(), acceptance(alarm_id="b"))
+        await bench.store.tally({ALARM: {"ok": 2, "insufficient data": 1}, "b": {"alarm": 7}})
+        await bench.other.tally({ALARM: {"ok": 3}, "b": {}})
+
+        tallies = await bench.store.tallies(["b", "unknown", ALARM])
+
+        assert [dict(tally) for tally in tallies] == [{"alarm": 7}, {}, {"ok": 5, "insufficient data": 1}]
+
+    async def test_they_end_with_the_alarm(self, bench: Bench) -> None:
+        await accept(bench, acceptance(), acceptance(alarm_id="b"))
+        await bench.store.tally({ALARM: {"ok": 2}, "b": {"ok": 1}})
+        await accept(bench, removal())
+        await bench.store.forget(["b"])
+        await bench.store.tally({ALARM: {"ok": 2}, "b": {"ok": 1}})
+
+        assert [dict(tally) for tally in await bench.store.tallies([ALARM, "b"])] == [{}, {}]
+        assert await bench.store.alarms([ALARM, "b"]) == [None, None]
+
+    async def test_a_verdict_leaves_them_as_they_are(self, bench: Bench) -> None:
+        await accept(bench, acceptance())
+        await bench.store.tally({ALARM: {"ok": 2}})
+        await accept(bench, acceptance(1))
+
+        assert [dict(tally) for tally in await bench.store.tallies([ALARM])] == [{"ok": 2}]
+
+
+class TestKept:
+    async def test_documents_are_kept_by_kind_and_key(self, bench: Bench) -> None:
+        await bench.store.keep("quota", {"p1": b"one", "p2": b"\x00\xff\xc4", "p3": b""})
+        await bench.store.keep("resource", {"p1": b"other"})
+
+        assert await bench.other.kept("quota", ["p2", "p4", "p1", "p3"]) == [b"\x00\xff\xc4", None, b"one", b""]
+        assert await bench.other.kept("resource", ["p1", "p2"]) == [b"other", None]
+
+    async def test_the_newest_counts_and_none_drops(self, bench: Bench) -> None:
+        await bench.store.keep("quota", {"p1": b"one", "p2": b"two"})
+        await bench.store.keep("quota", {"p1": b"three", "p2": None, "unknown": None})
+
+        assert await bench.store.kept("quota", ["p1", "p2", "unknown"]) == [b"three", None, None]
+
+    async def test_many_are_answered_in_the_order_asked(self, bench: Bench) -> None:
+        documents = {f"résource {number} |:{{}}\n": str(number).encode() * 100 for number in range(3000)}
+        await bench.store.keep("resource", documents)
+
+        assert await bench.store.kept("resource", list(documents)[::-1]) == list(documents.values())[::-1]
+
+    async def test_none_is_fine(self, bench: Bench) -> None:
+        await bench.store.keep("resource", {})
+
+        assert await bench.store.kept("resource", []) == []
 
 
 LANE = lane_of(ALARM, HOOK)

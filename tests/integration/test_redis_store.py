@@ -12,20 +12,22 @@ import redis
 import structlog
 
 from autoscaler.adapters.redis import RedisStore
+from autoscaler.adapters.redis.definitions import PIECE
 from autoscaler.adapters.redis.health import _faults as faults_of
 from autoscaler.alarms.alarm import AlarmRecord
+from autoscaler.alarms.definition import Definition
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.match import Equals
 from autoscaler.measures.series import pack
 from autoscaler.measures.window import WindowSpec
-from autoscaler.ports import Acceptance, Accepted, GroupPut, Heartbeat, OutboxRow, WindowWrite
+from autoscaler.ports import Acceptance, Accepted, GroupPut, Heartbeat, HistoryEntry, OutboxRow, WindowWrite
 from autoscaler.redaction import redacted
 from autoscaler.scaling.group import GroupRecord
 from tests.servers import RedisServer, ValkeyServer, free_port
 
 pytestmark = pytest.mark.service
 
-SPEC = WindowSpec("", "cpu", Equals("server_group", "web"), horizon=100.0)
+SPEC = WindowSpec("", ("cpu",), Equals("server_group", "web"), horizon=100.0)
 
 
 @pytest.fixture
@@ -48,14 +50,61 @@ async def opened(url: str, namespace: str = "n", **options: float) -> AsyncItera
         await store.close()
 
 
+def definition_of(alarm_id: str, name: str = "busy") -> Definition:
+    return Definition(
+        alarm_id=alarm_id,
+        type="event",
+        name=name,
+        description="",
+        enabled=True,
+        severity="low",
+        ok_actions=(),
+        alarm_actions=(),
+        insufficient_data_actions=(),
+        repeat_actions=False,
+        time_constraints=(),
+        rule={"event_type": "*", "query": []},
+        user_id="u",
+        project_id="p",
+        timestamp=1.0,
+        scope="p",
+    )
+
+
+def happened(alarm_id: str, timestamp: float) -> HistoryEntry:
+    return HistoryEntry(
+        event_id=f"{alarm_id}:{timestamp}",
+        alarm_id=alarm_id,
+        type="creation",
+        detail={},
+        timestamp=timestamp,
+        on_behalf_of="p",
+    )
+
+
+async def define(store: RedisStore, *alarm_ids: str, expected: int = 0) -> None:
+    answers = await store.accept(
+        [
+            Acceptance(alarm_id, "", 0, expected, AlarmRecord(), definition=definition_of(alarm_id, str(expected)))
+            for alarm_id in alarm_ids
+        ],
+        lease=30.0,
+    )
+    assert all(isinstance(answer, Accepted) for answer in answers)
+
+
 async def use_everything(store: RedisStore) -> None:
     now = await store.now()
     for key in range(20):
-        spec = WindowSpec("", "cpu", Equals("server_group", str(key)), horizon=100.0)
+        spec = WindowSpec("", ("cpu",), Equals("server_group", str(key)), horizon=100.0)
         await store.write([WindowWrite(spec, 0, {"a": pack([(now, 1.0)])})])
         row = OutboxRow(id=f"{key}:1:0", alarm_id=str(key), url="log://", body={}, created=now)
         record = AlarmRecord(version=1)
-        await store.accept([Acceptance(str(key), spec.window_id, 1, 0, record, [row])], lease=30.0)
+        history = [happened(str(key), now)]
+        made = Acceptance(str(key), spec.window_id, 1, 0, record, [row], history, definition_of(str(key)))
+        await store.accept([made], lease=30.0)
+        await store.tally({str(key): {"ok": 1}})
+        await store.keep("quota", {str(key): b"{}"})
         await store.undelivered(row.lane, row.id, retry_at=now)
         await store.put_group(GroupPut(str(key), 0, None, GroupRecord(version=1), None, now))
         await store.schedule(str(key), "d", now)
@@ -294,3 +343,139 @@ async def test_more_calls_than_connections_wait_for_one(redis_url: str, client: 
         asked = [calls.create_task(store.now()) for _ in range(500)]
 
     assert len({call.result() for call in asked}) > 0
+
+
+async def test_who_waits_for_changes_is_woken_by_them(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace, deadline=0.2) as store, opened(redis_url, namespace) as other:
+        position = (await store.definitions()).position
+        before = client.info("clients")["blocked_clients"]
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            wait = tasks.create_task(store.changes(position, patience=60))
+            while client.info("clients")["blocked_clients"] == before:
+                await asyncio.sleep(0.001)
+            # longer than a call may take
+            await asyncio.sleep(0.3)
+            await define(other, "alarm")
+
+    assert dict(wait.result().changed) == {"alarm": definition_of("alarm", "0")}
+
+
+async def test_waiting_takes_no_connection_from_calls(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store:
+        position = (await store.definitions()).position
+        before = client.info("clients")["blocked_clients"]
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            waits = [tasks.create_task(store.changes(position, patience=60)) for _ in range(40)]
+            while client.info("clients")["blocked_clients"] < before + len(waits):
+                await asyncio.sleep(0.001)
+            await define(store, "alarm")
+
+    assert {tuple(wait.result().changed) for wait in waits} == {("alarm",)}
+
+
+async def test_a_server_that_dies_while_somebody_waits_is_a_temporary_error(namespace: str) -> None:
+    with ValkeyServer("--appendonly", "yes", "--appendfsync", "always") as server:
+        async with opened(server.url, namespace) as store:
+            position = (await store.definitions()).position
+            with redis.Redis.from_url(server.url) as client:
+                async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+                    wait = tasks.create_task(_error_of(store, position))
+                    while client.info("clients")["blocked_clients"] == 0:
+                        await asyncio.sleep(0.001)
+                    server.kill()
+            server.restart()
+            await store.check()  # the connection that died with the server is found out by the first who uses it
+            await define(store, "alarm")
+
+            told = await store.changes(position, patience=0)
+
+    assert isinstance(wait.result(), TemporaryError)
+    assert (told.complete, list(told.changed)) == (True, ["alarm"])
+
+
+async def _error_of(store: RedisStore, position: str) -> TemporaryError | None:
+    try:
+        await store.changes(position, patience=60)
+    except TemporaryError as error:
+        return error
+    return None
+
+
+async def test_a_server_that_has_lost_its_last_changes_is_found_out(
+    redis_url: str, client: redis.Redis, namespace: str
+) -> None:
+    async with opened(redis_url, namespace, shards=1) as store:
+        await define(store, "a")
+        kept = await store.definitions()
+        await define(store, "b")
+        lost = await store.definitions()
+        client.delete(f"{namespace}:{{s00}}:changes")
+
+        assert not (await store.changes(lost.position, patience=60)).complete
+        assert not (await store.changes(kept.position, patience=60)).complete
+
+
+async def test_changes_that_took_the_place_of_lost_ones_are_found_out(
+    redis_url: str, client: redis.Redis, namespace: str
+) -> None:
+    stream = f"{namespace}:{{s00}}:changes"
+    async with opened(redis_url, namespace, shards=1) as store:
+        await define(store, "a")
+        kept = await store.definitions()
+        (first,) = client.xrange(stream)
+        await define(store, "b")
+        lost = await store.definitions()
+        # as after a crash of a server that writes to disk every second
+        client.delete(stream)
+        client.xadd(stream, first[1], id=first[0])
+        await define(store, "c", "d")
+
+        behind = await store.changes(lost.position, patience=60)
+        level = await store.changes(kept.position, patience=60)
+
+    assert not behind.complete
+    assert (level.complete, sorted(level.changed)) == (True, ["c", "d"])
+
+
+async def test_many_definitions_are_read_in_pieces(redis_url: str, namespace: str) -> None:
+    names = [f"alarm-{number}" for number in range(2 * PIECE + 1)]
+    async with opened(redis_url, namespace, shards=1) as store:
+        nothing = await store.definitions()
+        await define(store, *names)
+
+        found = await store.definitions()
+        told = await store.changes(nothing.position, patience=60)
+        records = await store.alarms(names)
+
+    assert sorted(one.alarm_id for one in found.definitions) == sorted(names)
+    assert sorted(found.recent) == sorted(names)
+    assert len(told.changed) == PIECE
+    assert {record.version for record in records if record is not None} == {1}
+
+
+async def test_histories_end_by_themselves(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace, history_ttl=100.0) as store:
+        now = await store.now()
+        accept = Acceptance("alarm", "", 0, 0, AlarmRecord(), history=[happened("alarm", now)])
+        await store.accept([accept], lease=1.0)
+        await store.forget(["alarm"])
+
+        keys = list(client.scan_iter(f"{namespace}*histor*", count=1000))
+        lives = [client.pttl(key) / 1000 for key in keys]
+
+        assert len(lives) == 3
+        assert all(90 < life <= 100 for life in lives)
+        assert await store.histories("p") == ["alarm"]
+
+
+async def test_of_a_removed_alarm_only_its_history_is_left(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store:
+        await define(store, "alarm")
+        await store.accept([Acceptance("alarm", "w", 7, 1, further=[("v", 8)])], lease=1.0)
+        await store.tally({"alarm": {"ok": 1}})
+        now = await store.now()
+        gone = Acceptance("alarm", "", 0, 1, removed=True, history=[happened("alarm", now)])
+        await store.accept([gone], lease=1.0)
+
+    keys = {key.decode().partition("}:")[2] for key in client.scan_iter(f"{namespace}*", count=1000)}
+    assert keys == {"shards", "changes", "history:alarm", "histories", "histories:p"}

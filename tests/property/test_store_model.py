@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.redis import RedisStore
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
+from autoscaler.alarms.definition import Definition
 from autoscaler.measures.match import Equals
 from autoscaler.measures.series import pack
 from autoscaler.measures.window import WindowSpec
 from autoscaler.ports import (
     Acceptance,
     Claimed,
+    DefinitionChanges,
+    Definitions,
     Freeze,
     GroupPut,
     HistoryEntry,
@@ -49,6 +52,7 @@ class World:
     freeze: Freeze | None = None
     claimed: list[WorkItem] = field(default_factory=list)
     heads: dict[str, str] = field(default_factory=dict)
+    positions: dict[Store, str] = field(default_factory=dict)
     count: int = 0
 
     def version(self, window_id: str, back: int) -> int:
@@ -63,6 +67,7 @@ KEYS = ("a", "b")
 NAMES = ("i", "j", "k", "l")
 ALARMS = ("alarm-1", "alarm-2")
 URLS = ("log://", "https://example.org/a|b")
+STATES = tuple(map(str, AlarmState))
 
 # offsets from now: within the horizon of 20, behind it, ahead of now; halves so that times meet
 offsets = st.integers(-60, 10).map(lambda half: half / 2)
@@ -70,7 +75,7 @@ points = st.lists(st.tuples(offsets, st.floats(allow_nan=False, allow_infinity=F
 
 
 def spec_of(key: str) -> WindowSpec:
-    return WindowSpec("", "cpu", Equals("server_group", key), horizon=20.0, max_series=3, max_points=5)
+    return WindowSpec("", ("cpu",), Equals("server_group", key), horizon=20.0, max_series=3, max_points=5)
 
 
 @st.composite
@@ -163,7 +168,10 @@ def accepts(draw: st.DrawFn) -> Op:
     window_id = draw(st.sampled_from(["", "w", "v"]))
     seen = draw(st.integers(1, 4))
     behind = draw(st.sampled_from([0, 0, 0, 1]))
+    further = draw(st.lists(st.tuples(st.sampled_from(["w", "v", "u"]), st.integers(1, 4)), max_size=2))
     changes = draw(st.booleans())
+    what = draw(st.sampled_from(["verdict", "verdict", "definition", "removal"]))
+    project = draw(st.sampled_from(["", "p"]))
     rows = draw(st.lists(st.tuples(st.sampled_from(URLS), st.booleans()), max_size=3))
 
     async def op(store: Store, world: World) -> Any:
@@ -186,13 +194,84 @@ def accepts(draw: st.DrawFn) -> Op:
             type="state transition",
             detail={},
             timestamp=world.now,
+            on_behalf_of=project,
         )
-        answers = await store.accept(
-            [Acceptance(alarm_id, window_id, seen, version, state if changes else None, made, [told] if rows else [])],
-            lease=LEASE,
+        acceptance = Acceptance(
+            alarm_id,
+            window_id,
+            seen,
+            version,
+            state if changes else None,
+            made,
+            [told] if rows else [],
+            definition_of(alarm_id, world.count) if what == "definition" else None,
+            what == "removal",
+            further,
         )
+        answers = await store.accept([acceptance], lease=LEASE)
         (record,) = await store.alarms([alarm_id])
-        return answers, record, await store.history(alarm_id, limit=5), await store.lanes(alarm_id)
+        histories = sorted(await store.histories(None)), sorted(await store.histories(project))
+        return answers, record, await store.history(alarm_id, limit=5), histories, await store.lanes(alarm_id)
+
+    return op
+
+
+def definition_of(alarm_id: str, number: int) -> Definition:
+    return Definition(
+        alarm_id=alarm_id,
+        type="event",
+        name=str(number),
+        description="",
+        enabled=True,
+        severity="low",
+        ok_actions=(),
+        alarm_actions=(),
+        insufficient_data_actions=(),
+        repeat_actions=False,
+        time_constraints=(),
+        rule={},
+        user_id="u",
+        project_id="p",
+        timestamp=T,
+        scope="p",
+    )
+
+
+@st.composite
+def tails(draw: st.DrawFn) -> Op:
+    anew = draw(st.booleans())
+
+    async def op(store: Store, world: World) -> Any:
+        if anew or store not in world.positions:
+            found = await store.definitions()
+            world.positions[store] = found.position
+            return found
+        told = await store.changes(world.positions[store], patience=0)
+        world.positions[store] = told.position
+        return told
+
+    return op
+
+
+@st.composite
+def counts(draw: st.DrawFn) -> Op:
+    asked = draw(st.dictionaries(st.sampled_from(ALARMS), st.dictionaries(st.sampled_from(STATES), st.integers(1, 9))))
+
+    async def op(store: Store, _: World) -> Any:
+        await store.tally(asked)
+        return [dict(tally) for tally in await store.tallies(ALARMS)]
+
+    return op
+
+
+@st.composite
+def keeps(draw: st.DrawFn) -> Op:
+    asked = draw(st.dictionaries(st.sampled_from(NAMES), st.none() | st.binary(max_size=3)))
+    kind = draw(st.sampled_from(KEYS))
+
+    async def op(store: Store, _: World) -> Any:
+        await store.keep(kind, asked)
+        return [await store.kept(some, NAMES) for some in KEYS]
 
     return op
 
@@ -279,7 +358,7 @@ def schedules(draw: st.DrawFn) -> Op:
 # the first ones more often: they depend upon one another the most
 ops = st.one_of(
     writes(), writes(), accepts(), accepts(), deliveries(), puts(), claims(), claims(),
-    advances(), dones(), marks(), finishes(), forgets(), freezes(), schedules(),
+    advances(), dones(), marks(), finishes(), forgets(), freezes(), schedules(), tails(), tails(), counts(), keeps(),
 )  # fmt: skip
 
 
@@ -291,6 +370,10 @@ def plain(answer: Any) -> Any:
             return (*astuple(answer)[:4], series, sorted(answer.gone), too_old, list(answer.refused))
         case Claimed():
             return [*map(astuple, answer.items)], answer.next_due, answer.now
+        case Definitions():
+            return sorted(answer.definitions, key=lambda one: one.alarm_id), list(answer.recent)
+        case DefinitionChanges():
+            return dict(answer.changed), answer.complete
         case list() | tuple():
             return [plain(part) for part in answer]
         case _:
@@ -302,7 +385,7 @@ async def learn(world: World, answer: Any, store: Store) -> None:
     world.count += 1
     if isinstance(answer, Claimed):
         world.claimed = list(answer.items)
-    elif isinstance(answer, list):
+    elif isinstance(answer, list) and all(isinstance(part, tuple) for part in answer):
         for window_id, reply in answer:
             world.versions.setdefault(window_id, []).append(reply.version)
     for alarm_id, record in zip(ALARMS, await store.alarms(ALARMS), strict=True):

@@ -263,9 +263,7 @@ class Scene:
     def plan(self) -> Plan:
         declared = self.declarations
         router = Router(declared.alarms.values())
-        return Plan(
-            declared.groups, declared.policies, declared.schedules, dict(declared.alarms), router.window_of, "scene"
-        )
+        return Plan(declared.groups, declared.policies, declared.schedules, router, "scene")
 
 
 class Story:

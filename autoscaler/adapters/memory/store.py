@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 import struct
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Final
 
 from msgspec.structs import replace
 
 from autoscaler.alarms.alarm import AlarmRecord
+from autoscaler.alarms.definition import Definition
 from autoscaler.measures.series import POINT_BYTES, merged, pack
 from autoscaler.ports import (
+    CHANGES,
     DEAD_LETTER_BYTES,
     DEAD_LETTERS,
     DECISIONS,
@@ -26,6 +33,8 @@ from autoscaler.ports import (
     Changed,
     Claimed,
     DeadLetter,
+    DefinitionChanges,
+    Definitions,
     Freeze,
     GroupPut,
     GroupState,
@@ -47,6 +56,15 @@ from autoscaler.ports import (
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.group import GroupRecord
 
+HISTORY_TTL: Final = 30 * 24 * 3600.0
+"""Seconds for which the history of an alarm is kept, also after it is gone."""
+RECENT: Final = 60.0
+"""Seconds for which a change of a definition is recent."""
+NOTED: Final = 64
+"""Looks that an alarm has noted at which old ones begin to be forgotten."""
+NOTED_FOR: Final = 3600.0
+"""Seconds after which no evaluation can be under way that began before."""
+
 _time_at = struct.Struct("<d").unpack_from
 _points = struct.Struct("<dd").iter_unpack
 
@@ -63,13 +81,31 @@ class _Window:
 
 
 @dataclass(slots=True)
+class _Look:
+    """Of the looks at a window, the one that was accepted last, and when."""
+
+    version: int
+    time: float
+
+
+@dataclass(slots=True)
 class _Alarm:
-    """An alarm's record and the look at its window that was accepted last."""
+    """An alarm's record, its definition if it was made through the API, and the looks that were accepted."""
 
     version: int = 0
-    window_id: str = ""
-    window_version: int = 0
     record: AlarmRecord | None = None
+    definition: Definition | None = None
+    looks: dict[str, _Look] = field(default_factory=dict)
+    tally: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """That a definition was changed; numbered from 1 without gaps."""
+
+    number: int
+    alarm_id: str
+    time: float
 
 
 @dataclass(slots=True)
@@ -137,18 +173,24 @@ class _Work:
 
 
 class MemoryStore:
-    """See :class:`autoscaler.ports.Store`. No call ever yields to the loop, so each is atomic as a whole.
+    """See :class:`autoscaler.ports.Store`. No call but ``changes`` yields to the loop, so each is atomic as a whole.
 
     Args:
         clock: Unix seconds; the store's clock.
+        history_ttl: seconds for which the history of an alarm is kept, also after it is gone.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, history_ttl: float = HISTORY_TTL) -> None:
         self._clock = clock
+        self._history_ttl = history_ttl
         self._work = _Work()
         self._windows: dict[str, _Window] = {}
         self._alarms: dict[str, _Alarm] = {}
+        self._changes: deque[_Change] = deque()
+        self._waiting: list[asyncio.Event] = []
         self._history: dict[str, list[HistoryEntry]] = {}
+        self._histories: dict[str | None, dict[str, float]] = {}
+        self._kept: dict[tuple[str, str], bytes] = {}
         self._lanes: dict[str, _Lane] = {}
         self._groups: dict[str, _Group] = {}
         self._schedules: dict[str, _Schedule] = {}
@@ -222,20 +264,32 @@ class MemoryStore:
 
     def _accept(self, acceptance: Acceptance, now: float, lease: float) -> Accepted | Stale | Retry:
         alarm = self._alarms.get(acceptance.alarm_id, _Alarm())
-        if acceptance.window_id == alarm.window_id and acceptance.window_version < alarm.window_version:
+        looks = [look for look in (_look_of(acceptance), *acceptance.further) if look[0]]
+        if any(window_id in alarm.looks and version < alarm.looks[window_id].version for window_id, version in looks):
             return Stale()
         if acceptance.expected != alarm.version:
             return Retry(alarm.record)
-        self._alarms[acceptance.alarm_id] = alarm
-        if acceptance.window_id:
-            alarm.window_id, alarm.window_version = acceptance.window_id, acceptance.window_version
-        if acceptance.record is not None:
-            alarm.version = max(acceptance.record.version, acceptance.expected + 1)
-            alarm.record = replace(acceptance.record, version=alarm.version)
-        self._remember(acceptance)
+        if acceptance.removed:
+            self._alarms.pop(acceptance.alarm_id, None)
+        else:
+            self._alarms[acceptance.alarm_id] = alarm
+            _put_in_force(alarm, acceptance, looks, now)
+        if acceptance.removed or acceptance.definition is not None:
+            self._changed(acceptance.alarm_id, now)
+        self._remember(acceptance, now)
         return Accepted(self._queue(acceptance.rows, now, lease))
 
-    def _remember(self, acceptance: Acceptance) -> None:
+    def _changed(self, alarm_id: str, now: float) -> None:
+        self._changes.append(_Change(self._newest_change() + 1, alarm_id, now))
+        while len(self._changes) > CHANGES:
+            self._changes.popleft()
+        for waiting in self._waiting:
+            waiting.set()
+
+    def _newest_change(self) -> int:
+        return self._changes[-1].number if self._changes else 0
+
+    def _remember(self, acceptance: Acceptance, now: float) -> None:
         if not acceptance.history:
             return
         entries = self._history.setdefault(acceptance.alarm_id, [])
@@ -243,6 +297,12 @@ class MemoryStore:
             return  # said before, by a call whose answer was lost
         entries[:0] = reversed(acceptance.history)
         del entries[HISTORY_ENTRIES:]
+        while entries and entries[-1].timestamp <= now - self._history_ttl:
+            entries.pop()
+        newest = max(entry.timestamp for entry in acceptance.history)
+        for project_id in (None, *(entry.on_behalf_of for entry in acceptance.history)):
+            alarms = self._histories.setdefault(project_id, {})
+            alarms[acceptance.alarm_id] = max(newest, alarms.get(acceptance.alarm_id, newest))
 
     def _queue(self, rows: Sequence[OutboxRow], now: float, lease: float) -> list[str]:
         leased: list[str] = []
@@ -271,11 +331,75 @@ class MemoryStore:
     async def forget(self, alarm_ids: Sequence[str]) -> None:
         """See :class:`autoscaler.ports.Store`."""
         for alarm_id in alarm_ids:
-            self._alarms.pop(alarm_id, None)
+            if alarm_id in self._alarms and self._alarms[alarm_id].definition is None:
+                del self._alarms[alarm_id]
+
+    async def definitions(self) -> Definitions:
+        """See :class:`autoscaler.ports.Store`."""
+        definitions = [alarm.definition for alarm in self._alarms.values() if alarm.definition is not None]
+        since = self._clock() - RECENT
+        recent = {change.alarm_id for change in takewhile(lambda change: change.time > since, reversed(self._changes))}
+        return Definitions(definitions, sorted(recent), str(self._newest_change()))
+
+    async def changes(self, position: str, *, patience: float) -> DefinitionChanges:
+        """See :class:`autoscaler.ports.Store`."""
+        number = int(position)
+        if number == self._newest_change() and patience > 0:
+            await self._change(patience)
+        newest = self._newest_change()
+        if number > newest or newest - number > len(self._changes):
+            return DefinitionChanges({}, position, complete=False)
+        changed = [change.alarm_id for change in self._changes if change.number > number]
+        return DefinitionChanges(
+            {alarm_id: self._alarms.get(alarm_id, _Alarm()).definition for alarm_id in changed}, str(newest)
+        )
+
+    async def _change(self, patience: float) -> None:
+        """Wait for the next change."""
+        waiting = asyncio.Event()
+        self._waiting.append(waiting)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await waiting.wait()
+        finally:
+            self._waiting.remove(waiting)
 
     async def history(self, alarm_id: str, *, limit: int) -> list[HistoryEntry]:
         """See :class:`autoscaler.ports.Store`."""
-        return self._history.get(alarm_id, [])[:limit]
+        since = self._clock() - self._history_ttl
+        return [entry for entry in self._history.get(alarm_id, [])[: max(0, limit)] if entry.timestamp > since]
+
+    async def histories(self, project_id: str | None) -> list[str]:
+        """See :class:`autoscaler.ports.Store`."""
+        since = self._clock() - self._history_ttl
+        return [alarm_id for alarm_id, newest in self._histories.get(project_id, {}).items() if newest > since]
+
+    async def tally(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        for alarm_id, states in counts.items():
+            alarm = self._alarms.get(alarm_id)
+            if alarm is not None and alarm.record is not None:
+                for state, times in states.items():
+                    alarm.tally[state] = alarm.tally.get(state, 0) + times
+
+    async def tallies(self, alarm_ids: Sequence[str]) -> list[Mapping[str, int]]:
+        """See :class:`autoscaler.ports.Store`."""
+        return [dict(self._alarms.get(alarm_id, _Alarm()).tally) for alarm_id in alarm_ids]
+
+    # small documents
+
+    async def keep(self, kind: str, entries: Mapping[str, bytes | None]) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        for key, document in entries.items():
+            if document is None:
+                self._kept.pop((kind, key), None)
+            else:
+                self._kept[kind, key] = document
+
+    async def kept(self, kind: str, keys: Sequence[str]) -> list[bytes | None]:
+        """See :class:`autoscaler.ports.Store`."""
+        return [self._kept.get((kind, key)) for key in keys]
 
     # outbox
 
@@ -507,6 +631,22 @@ def _cutoff(window: _Window, write: WindowWrite, now: float) -> float:
 def _last_time(packed: bytes) -> float:
     time: float = _time_at(packed, len(packed) - POINT_BYTES)[0]
     return time
+
+
+def _look_of(acceptance: Acceptance) -> tuple[str, int]:
+    return acceptance.window_id, acceptance.window_version
+
+
+def _put_in_force(alarm: _Alarm, acceptance: Acceptance, looks: Sequence[tuple[str, int]], now: float) -> None:
+    noted = len(alarm.looks)
+    alarm.looks.update((window_id, _Look(version, now)) for window_id, version in looks)
+    if len(alarm.looks) > max(noted, NOTED):
+        alarm.looks = {name: look for name, look in alarm.looks.items() if look.time > now - NOTED_FOR}
+    if acceptance.record is not None:
+        alarm.version = max(acceptance.record.version, acceptance.expected + 1)
+        alarm.record = replace(acceptance.record, version=alarm.version)
+    if acceptance.definition is not None:
+        alarm.definition = acceptance.definition
 
 
 def _keep(group: _Group, decision: Decision, *, coalesce: bool) -> Decision:

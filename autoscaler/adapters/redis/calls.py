@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine, Sequence
+import math
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -26,6 +27,9 @@ _Answer = TypeVar("_Answer")
 
 CONNECTIONS = 32
 """At a time; calls beyond that wait for one to be free, within their deadline."""
+
+WAITS = 2000
+"""At a time: one for each stream that is waited for, at most."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -78,18 +82,24 @@ class Caller:
         self.shown = redacted(url)
         self._deadline = deadline
         self._clock = clock
+        options: dict[str, Any] = {
+            "socket_connect_timeout": deadline,
+            # ours is the only deadline: the client's own would end waits, and it can swallow a task's cancellation
+            "socket_timeout": None,
+            # what must be repeated is repeated by those who know whether it may be
+            "retry": Retry(NoBackoff(), 0),
+        }
         try:
             pool = redis.asyncio.BlockingConnectionPool.from_url(
-                url,
-                max_connections=CONNECTIONS,
-                timeout=deadline,
-                socket_connect_timeout=deadline,
-                # what must be repeated is repeated by those who know whether it may be
-                retry=Retry(NoBackoff(), 0),
+                url, max_connections=CONNECTIONS, timeout=deadline, **options
             )
         except ValueError as error:
             raise ValueError(f"{self.shown}: not a URL of a Redis: {error}") from error
         self._client = redis.asyncio.Redis.from_pool(pool)
+        # a pool of their own: waiting takes no connection from calls, and lasts longer than any of them may
+        waits = redis.asyncio.ConnectionPool.from_url(url, max_connections=WAITS, **options)
+        self._waits = redis.asyncio.Redis.from_pool(waits)
+        self._one_slot = False  # True means that the server takes no command about several shards
 
     async def __call__(self, calls: Sequence[Call]) -> list[Any]:
         """The answers in the order asked; the calls travel together, and each is atomic for itself.
@@ -99,19 +109,51 @@ class Caller:
         """
         return await self.bounded(self._call(calls)) if calls else []
 
-    async def bounded(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
-        """``work`` within the deadline, its errors translated."""
+    async def bounded(self, work: Coroutine[Any, Any, _Answer], *, patience: float = 0.0) -> _Answer:
+        """``work`` within the deadline, its errors translated; ``patience`` seconds later where it waits that long."""
+        deadline = patience + self._deadline
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(deadline):
                 return await work
         except TimeoutError as error:
-            raise TemporaryError(f"{self.shown}: no answer within {self._deadline:g} s") from error
+            raise TemporaryError(f"{self.shown}: no answer within {deadline:g} s") from error
         except (RedisError, OSError) as error:
             raise TemporaryError(f"{self.shown}: {error}") from error
 
     def plain(self, *command: str | bytes | float) -> Coroutine[Any, Any, Any]:
         """A command that is no function of ours, to be bounded or combined."""
         return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def news(self, streams: Mapping[str, str], *, patience: float) -> None:
+        """Wait for an entry of any stream after the id that is given for it, for ``patience`` seconds at most.
+
+        Raises:
+            TemporaryError: the connection is gone; there may be news.
+        """
+        await self.bounded(self._news(streams, patience), patience=patience)
+
+    async def _news(self, streams: Mapping[str, str], patience: float) -> None:
+        if not self._one_slot:
+            try:
+                return await self._read(streams, patience)
+            except ResponseError as error:
+                if "same slot" not in str(error):
+                    raise
+                self._one_slot = True
+        try:
+            async with asyncio.TaskGroup() as reads:
+                tasks = [reads.create_task(self._read({key: after}, patience)) for key, after in streams.items()]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    task.cancel()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+
+    async def _read(self, streams: Mapping[str, str], patience: float) -> None:
+        # 0 would be for ever
+        block = max(1, math.ceil(patience * 1000))
+        command = ("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", *streams.keys(), *streams.values())
+        await self._waits.execute_command(*command)  # type: ignore[no-untyped-call]
 
     async def _call(self, calls: Sequence[Call]) -> list[Any]:
         answers = await self._send(calls)
@@ -145,6 +187,7 @@ class Caller:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._client.aclose()
+        await self._waits.aclose()
 
 
 def _is_missing(answer: object) -> bool:

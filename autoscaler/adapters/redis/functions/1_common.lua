@@ -6,7 +6,7 @@
 -- A function is called with one key, the prefix of the shard that it works on ("NAMESPACE:{s07}:"), and
 --   args[1]  now, in Unix seconds; "" in production: then it is the server's clock
 --   args[2]  what is asked, as MessagePack
---   args[3]  packed points, for `write` only
+--   args[3]  bytes as they are, such as packed points
 -- It touches no key outside its shard. Answers are MessagePack, in arrays: an empty Lua table would not say whether it
 -- is a list or a map, and nil ends a list. What may be missing is a list of none or one.
 

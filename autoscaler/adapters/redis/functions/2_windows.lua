@@ -96,7 +96,7 @@ local function span(points)
   return first, newest, ordered
 end
 
-local function stored_series(key, names)
+local function values_of(key, names)
   local stored = {}
   for from = 1, #names, 1000 do
     local part = redis.call('HMGET', key, unpack(names, from, math.min(from + 999, #names)))
@@ -109,7 +109,7 @@ end
 
 -- Points of the series that are in the window or find room there, each {name, stored, points}; names of the others.
 local function admitted(key, ask, data, at)
-  local stored = stored_series(key, ask.names)
+  local stored = values_of(key, ask.names)
   local taken, refused, room = {}, {}, nil
   for i, name in ipairs(ask.names) do
     local length = ask.lengths[i]

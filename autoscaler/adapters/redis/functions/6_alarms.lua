@@ -1,24 +1,11 @@
 -- Alarms and their outbox:
---   `alarm:ID`    hash: version, record; window and window_version, the look that was accepted last
---   `history:ID`  list of entries, newest first
+--   `alarm:ID`    hash: version, record; the definition, where it was made through the API; for each window that was
+--                 looked at `window:W`, the version of the look that was accepted last and when that was; how often it was
+--                 evaluated to a state as `tally:STATE`
 --   `lane:LANE`   list of rows for one endpoint, the head first; not empty exactly while the lane is in `work`
 --   `lanes:ID`    set of an alarm's lanes that are not empty
 --   `attempts`    hash: lane -> failed deliveries of its head
 --   `waiting`     set of lanes whose head failed and that nobody has claimed since
-
-local function remember(prefix, ask)
-  if #ask.history == 0 then
-    return
-  end
-  local key = prefix .. 'history:' .. ask.id
-  local newest = redis.call('LINDEX', key, 0)
-  if newest and cjson.decode(newest).event_id == ask.last_event then
-    return -- said before, by a call whose answer was lost
-  end
-  in_pieces('LPUSH', key, ask.history)
-  redis.call('LTRIM', key, 0, ask.history_entries - 1)
-  redis.call('PERSIST', key)
-end
 
 -- Whether the only row of a lane is leased to somebody.
 local function in_hand(prefix, lane, length, now)
@@ -56,22 +43,73 @@ end
 
 local ACCEPTED, STALE, RETRY = 0, 1, 2
 
-local function accept(prefix, now, ask, lease)
-  local key = prefix .. 'alarm:' .. ask.id
-  local known = redis.call('HMGET', key, 'version', 'record', 'window', 'window_version')
-  if (known[3] or '') == ask.window and ask.window_version < (tonumber(known[4]) or 0) then
-    return {STALE, '', {}}
+-- An alarm whose rule is changed again and again looks at ever new windows. What it noted of one is of no use once no
+-- evaluation can be under way that began before.
+local NOTED, NOTED_FOR = 64, 3600
+
+local function forget_old_looks(key, now)
+  local fields, old = redis.call('HGETALL', key), {}
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 7) == 'window:' and tonumber(string.match(fields[i + 1], '%S+$')) <= now - NOTED_FOR then
+      old[#old + 1] = fields[i]
+    end
   end
-  if ask.expected ~= (tonumber(known[1]) or 0) then
-    return {RETRY, known[2] or '', {}}
+  in_pieces('HDEL', key, old)
+end
+
+-- Version and record as stored, and whether a newer look at one of the windows was accepted before.
+local function stored_alarm(key, ask)
+  local fields = {'version', 'record'}
+  for i, look in ipairs(ask.looks) do
+    fields[i + 2] = 'window:' .. look[1]
   end
-  if ask.window ~= '' then
-    redis.call('HSET', key, 'window', ask.window, 'window_version', whole_number(ask.window_version))
+  local known, stale = redis.call('HMGET', key, unpack(fields)), false
+  for i, look in ipairs(ask.looks) do
+    local noted = known[i + 2]
+    stale = stale or (noted and look[2] < tonumber(string.match(noted, '^%S+')))
+  end
+  return tonumber(known[1]) or 0, known[2] or '', stale
+end
+
+local function put_in_force(prefix, key, now, ask, limits)
+  local fields = {}
+  local function set(field, value)
+    fields[#fields + 1], fields[#fields + 2] = field, value
+  end
+  for _, look in ipairs(ask.looks) do
+    set('window:' .. look[1], whole_number(look[2]) .. ' ' .. whole_number(now))
   end
   if ask.record ~= '' then
-    redis.call('HSET', key, 'version', whole_number(ask.version), 'record', ask.record)
+    set('version', whole_number(ask.version))
+    set('record', ask.record)
   end
-  remember(prefix, ask)
+  if ask.definition ~= '' then
+    set('definition', ask.definition)
+    redis.call('ZADD', prefix .. 'defined', 0, ask.id)
+    changed(prefix, ask.id, now, limits.changes)
+  end
+  if #fields > 0 and redis.call('HSET', key, unpack(fields)) > 0 and redis.call('HLEN', key) > NOTED then
+    forget_old_looks(key, now)
+  end
+end
+
+local function accept(prefix, now, ask, lease, limits)
+  local key = prefix .. 'alarm:' .. ask.id
+  local version, record, stale = stored_alarm(key, ask)
+  if stale then
+    return {STALE, '', {}}
+  end
+  if ask.expected ~= version then
+    return {RETRY, record, {}}
+  end
+  if ask.removed then
+    redis.call('DEL', key)
+    redis.call('ZREM', prefix .. 'defined', ask.id)
+    changed(prefix, ask.id, now, limits.changes)
+  else
+    put_in_force(prefix, key, now, ask, limits)
+  end
+  remember(prefix, now, ask, limits)
   local leased = {}
   for _, row in ipairs(ask.rows) do
     queue(prefix, ask.id, row, now, lease, leased)
@@ -79,12 +117,12 @@ local function accept(prefix, now, ask, lease)
   return {ACCEPTED, '', leased}
 end
 
--- Puts verdicts into force, each with its history and actions.
+-- Puts verdicts into force, each with its history, actions and definition.
 register('accept', function(keys, args)
   local prefix, now, ask = asked(keys, args)
-  local answers = {}
-  for i, acceptance in ipairs(ask[2]) do
-    answers[i] = accept(prefix, now, acceptance, ask[1])
+  local lease, limits, answers = ask[1], ask[2], {}
+  for i, acceptance in ipairs(ask[3]) do
+    answers[i] = accept(prefix, now, acceptance, lease, limits)
   end
   return cmsgpack.pack(answers)
 end)
@@ -99,15 +137,47 @@ register('alarms', function(keys, args)
   return cmsgpack.pack(records)
 end, {'no-writes'})
 
--- Drops records; histories end after a while.
+-- Drops what is stored of alarms, but not of those that were made through the API.
 register('forget', function(keys, args)
-  local prefix, _, ask = asked(keys, args)
-  for _, id in ipairs(ask[2]) do
-    redis.call('DEL', prefix .. 'alarm:' .. id)
-    redis.call('EXPIRE', prefix .. 'history:' .. id, ask[1])
+  local prefix, _, ids = asked(keys, args)
+  for _, id in ipairs(ids) do
+    if redis.call('HEXISTS', prefix .. 'alarm:' .. id, 'definition') == 0 then
+      redis.call('DEL', prefix .. 'alarm:' .. id)
+    end
   end
   return ''
 end, {'allow-oom'})
+
+-- Each {id, state -> times}: counts evaluations, where there is a record to count for.
+register('tally', function(keys, args)
+  local prefix, _, asks = asked(keys, args)
+  for _, ask in ipairs(asks) do
+    local key = prefix .. 'alarm:' .. ask[1]
+    if redis.call('HEXISTS', key, 'record') == 1 then
+      for state, times in pairs(ask[2]) do
+        redis.call('HINCRBY', key, 'tally:' .. state, whole_number(times))
+      end
+    end
+  end
+  return ''
+end)
+
+-- How often each alarm was evaluated to each of the states, in the orders asked.
+register('tallies', function(keys, args)
+  local prefix, _, ask = asked(keys, args)
+  local fields, answers = {}, {}
+  for i, state in ipairs(ask[1]) do
+    fields[i] = 'tally:' .. state
+  end
+  for i, id in ipairs(ask[2]) do
+    local counts = redis.call('HMGET', prefix .. 'alarm:' .. id, unpack(fields))
+    for j = 1, #fields do
+      counts[j] = tonumber(counts[j] or 0)
+    end
+    answers[i] = counts
+  end
+  return cmsgpack.pack(answers)
+end, {'no-writes'})
 
 -- The head of a lane as a row and its failed deliveries, if there is one.
 local function head(prefix, lane)
