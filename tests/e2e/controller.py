@@ -48,6 +48,11 @@ class ControllerProcess:
                 [sys.executable, "-m", "autoscaler", "run"], env=self._environment, stdout=log, stderr=log
             )
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None while there is none."""
+        return None if self._process is None else self._process.pid
+
     def kill(self) -> None:
         """End it as a power cut would."""
         assert self._process is not None

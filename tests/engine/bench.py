@@ -12,16 +12,20 @@ from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.sources.decode import decode
 from autoscaler.adapters.targets.memory import MemoryTarget
 from autoscaler.alarms.alarm import AlarmState
+from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
 from autoscaler.declarations import load
 from autoscaler.declarations.definitions import alarm_of, definition_of
 from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.engine.listen import Silence
+from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import OutboxRow, Undecoded
+from autoscaler.ports import OutboxRow, Probe, Undecoded
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.group import Group, GroupRecord
+
+Probes = Mapping[type[PrometheusRule | PoolHealthRule], Probe]
 
 
 class Bench:
@@ -32,8 +36,11 @@ class Bench:
         size: members that the target begins with.
     """
 
-    def __init__(self, document: str, *, begins: float = 1000.0, replicas: int = 1, size: int = 1) -> None:
+    def __init__(
+        self, document: str, *, begins: float = 1000.0, replicas: int = 1, size: int = 1, probes: Probes | None = None
+    ) -> None:
         self.now = begins
+        self._probes = probes
         self.store = MemoryStore(lambda: self.now)
         self.target = MemoryTarget(named=False)
         self.target.set_size("web", size)
@@ -50,6 +57,7 @@ class Bench:
             calendar=CronCalendar(),
             replica=name,
             jitter=lambda: 0.5,
+            probes=self._probes,
         )
 
     async def begin(self) -> None:
@@ -91,10 +99,17 @@ class Bench:
         await self.work()
 
     async def measure(self, metric: str, resource_id: str, value: float, *, replica: int = 0) -> None:
-        """A measure of this moment, a moment later."""
-        self.now += 1
+        """A minute passes, and a measure of its beginning comes: its granule is over."""
+        self.now += 60
         controller = self.controllers[replica]
-        await self._evaluate(controller, await controller.write([Measure(metric, resource_id, self.now, value)]))
+        await self._evaluate(controller, await controller.write([Measure(metric, resource_id, self.now - 60, value)]))
+        await self.work()
+
+    async def hear(self, events: Sequence[Event]) -> None:
+        heads: list[OutboxRow] = []
+        await self.controller.hear(events, heads.append)
+        for head in heads:
+            await self.controller.carry_out(head)
         await self.work()
 
     async def state(self, alarm_id: str) -> AlarmState | None:
@@ -160,7 +175,10 @@ class Bench:
             await self._evaluate(controller, await controller.write((), windows))
         for item in claimed.items:
             if item.kind != "window":
-                await controller.do(item)
+                heads: list[OutboxRow] = []
+                await controller.do(item, heads.append)
+                for head in heads:
+                    await controller.carry_out(head)
         return self.now if claimed.items else claimed.next_due
 
     async def _evaluate(self, controller: Controller, written: Written) -> None:

@@ -14,7 +14,7 @@ from autoscaler.engine.ingest import Ingest
 from autoscaler.engine.listen import Silence
 from autoscaler.engine.route import Router
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import HistoryEntry
+from autoscaler.ports import HistoryEntry, event_id
 from tests.building import a_rule, an_alarm
 
 OK, ALARM = AlarmState.OK, AlarmState.ALARM
@@ -78,11 +78,12 @@ def test_the_history_of_an_evaluation(before: AlarmRecord | None, types: list[st
 
     assert [entry.type for entry in found] == types
     assert found[-1] == HistoryEntry(
-        event_id="a:7:state",
+        event_id=event_id("a", 7, "state transition"),
         alarm_id="a",
         type="state transition",
         detail={"state": "alarm", "transition_reason": "why"},
         timestamp=100.0,
+        severity="low",
     )
     assert len({entry.event_id for entry in found}) == len(found)
 
@@ -90,11 +91,12 @@ def test_the_history_of_an_evaluation(before: AlarmRecord | None, types: list[st
 def test_a_late_measure_is_a_line_of_its_own() -> None:
     assert notes(BUSY, Outcome(RECORD, (FIRED, NOTE)), 42) == [
         HistoryEntry(
-            event_id="a:42:late",
+            event_id=event_id("a", 42, "late measure"),
             alarm_id="a",
             type="late measure",
             detail={"measured": "1970-01-01T00:01:00.500000Z", "state": "alarm", "reason": "would have"},
             timestamp=171.0,
+            severity="low",
         )
     ]
 
