@@ -25,7 +25,7 @@ from autoscaler.engine.evaluate import Evaluated, Evaluator
 from autoscaler.engine.ingest import Ingest, Written
 from autoscaler.engine.ledger import LANE_LEASE, Leased
 from autoscaler.engine.listen import Listener
-from autoscaler.engine.route import Router
+from autoscaler.engine.route import Router, Touched
 from autoscaler.engine.scale import GROUP_LEASE, Plan, Scaler
 from autoscaler.errors import AutoscalerError, Rejection
 from autoscaler.measures.event import Event
@@ -183,8 +183,7 @@ class Controller:
             for alarm_id in gone:
                 self._forget(alarm_id)
             for alarm_id, alarm in alarms.items():
-                if self.router.by_id.get(alarm_id) != alarm:
-                    self.router.put(alarm)
+                self._let_go(self.router.put(alarm))
                 if self._complete.get(alarm_id) != alarm:
                     windows.update(self._windows_of(alarm_id))
                 self._list(alarm, (origins or {}).get(alarm_id, ""), now)
@@ -219,7 +218,13 @@ class Controller:
     def _forget(self, alarm_id: str) -> None:
         touched = self.router.remove(alarm_id)
         self.catalogue.remove(alarm_id)
-        self._evaluator.forget([alarm_id], touched.vanished)
+        self._evaluator.forget([alarm_id])
+        self._let_go(touched)
+
+    def _let_go(self, touched: Touched) -> None:
+        """Hold nothing of windows that nobody looks at any more."""
+        self._evaluator.forget_windows(touched.vanished)
+        self._ingest.forget(touched.vanished)
 
     # --- definitions -------------------------------------------------------------------------------------------------
 
@@ -313,7 +318,7 @@ class Controller:
             return
         self._stored.pop(alarm_id, None)
         self.unreadable.pop(alarm_id, None)
-        self._evaluator.forget((), self.router.put(alarm).vanished)
+        self._let_go(self.router.put(alarm))
         self.catalogue.put(Listing(alarm, definition.user_id, definition.timestamp, "", encode(definition)))
 
     def _understand_again(self) -> None:
@@ -324,7 +329,7 @@ class Controller:
             except ValueError:
                 continue
             if alarm != listing.alarm:
-                self._evaluator.forget((), self.router.put(alarm).vanished)
+                self._let_go(self.router.put(alarm))
                 self.catalogue.put(replace(listing, alarm=alarm))
                 self._unmarked.update(("window", window_id) for window_id in self._windows_of(alarm.alarm_id))
         for alarm_id, definition in list(self._stored.items()):

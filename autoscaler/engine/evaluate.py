@@ -78,11 +78,14 @@ class Evaluator:
         if count:
             self._counts = defaultdict(lambda: defaultdict(int))
 
-    def forget(self, alarm_ids: Collection[str], windows: Iterable[str] = ()) -> None:
-        """Hold nothing of alarms and windows that are gone."""
+    def forget(self, alarm_ids: Collection[str]) -> None:
+        """Hold nothing of alarms that are gone."""
         self._ledger.forget(alarm_ids)
         self._warned.difference_update(alarm_ids)
-        for window_id in windows:
+
+    def forget_windows(self, window_ids: Iterable[str]) -> None:
+        """Hold nothing of windows that nobody looks at any more."""
+        for window_id in window_ids:
             self._evaluated_at.pop(window_id, None)
             self._deferred.pop(window_id, None)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autoscaler.engine.listen import Listener
-from autoscaler.engine.route import Router
+from autoscaler.engine.route import Entry, Router
 from autoscaler.engine.windows import WindowCopies
 from autoscaler.errors import Rejection
 from autoscaler.measures.measure import Measure
 from autoscaler.measures.series import pack
 from autoscaler.measures.window import WindowView
 from autoscaler.ports import Store, WindowReply, WindowWrite
+
+HEARD_METRICS = 10_000
+"""Names of metrics that are remembered; those that were not heard for longest are forgotten first."""
 
 
 @dataclass(slots=True)
@@ -21,7 +24,7 @@ class Written:
 
     Attributes:
         views: the windows to evaluate, by id.
-        refused: measures whose series had no room in any window that wanted it.
+        refused: measures whose series had no room in some window that wanted it.
         lag: age of the newest measure at the time of the write, in seconds; None without measures.
     """
 
@@ -32,8 +35,64 @@ class Written:
 
 @dataclass(slots=True)
 class _Pending:
+    """What a batch brings to one window, by the name of the series.
+
+    Attributes:
+        points: value by time.
+        leaves: Unix seconds of the measure that says that the series belongs elsewhere.
+        stated: times of the points that are divisors which samples state in their metadata; they count before measured
+            ones.
+    """
+
     points: dict[str, dict[float, float]] = field(default_factory=dict)
     leaves: dict[str, float] = field(default_factory=dict)
+    stated: dict[str, set[float]] | None = None  # None means that none was stated
+
+    def add(self, entry: Entry, measure: Measure) -> None:
+        """A measure comes in."""
+        name, time = entry.name, measure.timestamp
+        if self.stated is None or time not in self.stated.get(name, ()):
+            points = self.points.get(name)
+            if points is None:
+                points = self.points[name] = {}
+            points[time] = measure.value
+        if entry.stated:
+            self._state(entry.stated, time)
+        if self.leaves:
+            for each in (name, *entry.stated):
+                self.leaves.pop(each, None)
+
+    def _state(self, divisors: Mapping[str, float], time: float) -> None:
+        if self.stated is None:
+            self.stated = {}
+        for name, value in divisors.items():
+            self.points.setdefault(name, {})[time] = value
+            self.stated.setdefault(name, set()).add(time)
+
+    def leave(self, names: Iterable[str], time: float) -> None:
+        """Series belong elsewhere."""
+        for name in names:
+            self.leaves[name] = max(time, self.leaves.get(name, time))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What was brought to a window, and the store's answer."""
+
+    write: WindowWrite
+    part: _Pending
+    reply: WindowReply
+
+    @property
+    def is_for_nothing(self) -> bool:
+        """Whether series were to leave and none was there: nothing has changed, and no time has come."""
+        return bool(self.part.leaves) and not (self.part.points or self.reply.gone or self.reply.whole)
+
+    @property
+    def too_old(self) -> int:
+        """How many measures were behind the horizon."""
+        stated = self.part.stated or ()
+        return sum(count for name, count in self.reply.too_old.items() if name not in stated)
 
 
 class Ingest:
@@ -43,6 +102,17 @@ class Ingest:
         self._store = store
         self._listener = listener
         self._copies = WindowCopies()
+        self._heard: dict[str, None] = {}
+
+    @property
+    def heard(self) -> Collection[str]:
+        """Names of the metrics that came in lately, whether any alarm asks for them or not."""
+        return self._heard.keys()
+
+    def forget(self, window_ids: Iterable[str]) -> None:
+        """Hold nothing of windows that nobody looks at any more."""
+        for window_id in window_ids:
+            self._copies.forget(window_id)
 
     async def write(self, router: Router, measures: Sequence[Measure], due: Iterable[str]) -> Written:
         """Write ``measures``, and nothing into the windows that are ``due`` to be looked at again.
@@ -51,6 +121,7 @@ class Ingest:
             TemporaryError: the store could not be reached. Whether it has the measures is not known; writing them
                 again is harmless, acknowledging them is not allowed.
         """
+        self._hear(measures)
         pending, unrouted = self._routed(router, measures)
         for window_id in due:
             if window_id in router.windows:
@@ -63,72 +134,86 @@ class Ingest:
         try:
             replies = await self._store.write(writes)
         except BaseException:
-            router.forget_place(measures)
             for window_id in pending:
-                self._copies.forget(window_id)
+                self._copies.doubt(window_id)
             raise
-        return self._applied(router, measures, pending, dict(zip(pending, replies, strict=True)))
+        answered = [_Answered(*each) for each in zip(writes, pending.values(), replies, strict=True)]
+        return self._applied(router, measures, answered)
+
+    def _hear(self, measures: Sequence[Measure]) -> None:
+        for name in {measure.metric for measure in measures}:
+            self._heard.pop(name, None)
+            self._heard[name] = None
+        while len(self._heard) > HEARD_METRICS:
+            del self._heard[next(iter(self._heard))]
 
     def _routed(self, router: Router, measures: Sequence[Measure]) -> tuple[dict[str, _Pending], int]:
         pending: dict[str, _Pending] = {}
         unrouted = 0
         for measure in measures:
             route = router.route(measure)
-            unrouted += not route.windows
-            for window_id in route.windows:
-                part = pending.setdefault(window_id, _Pending())
-                part.points.setdefault(measure.resource_id, {})[measure.timestamp] = measure.value
-                part.leaves.pop(measure.resource_id, None)
-            for window_id in route.leaves:
-                part = pending.setdefault(window_id, _Pending())
-                part.leaves[measure.resource_id] = measure.timestamp
+            entries = route.entries
+            unrouted += not entries
+            for window_id, entry in entries.items():
+                part = pending.get(window_id)
+                if part is None:
+                    part = pending[window_id] = _Pending()
+                part.add(entry, measure)
+            # what the store holds, as far as this replica knows, and what this batch brought just now
+            left = self._copies.holding(measure.metric, measure.resource_id, entries)
+            if left or route.before:
+                for window_id in {*left, *route.before}:
+                    names = router.leaving(window_id, measure)
+                    if names:
+                        pending.setdefault(window_id, _Pending()).leave(names, measure.timestamp)
         return pending, unrouted
 
     def _write(self, router: Router, window_id: str, part: _Pending) -> WindowWrite:
         return WindowWrite(
             router.windows[window_id],
             self._copies.version(window_id),
-            {resource_id: pack(sorted(points.items())) for resource_id, points in part.points.items()},
+            {name: pack(sorted(points.items())) for name, points in part.points.items()},
             part.leaves,
         )
 
-    def _applied(
-        self,
-        router: Router,
-        measures: Sequence[Measure],
-        pending: Mapping[str, _Pending],
-        replies: Mapping[str, WindowReply],
-    ) -> Written:
+    def _applied(self, router: Router, measures: Sequence[Measure], answered: Sequence[_Answered]) -> Written:
         written = Written()
-        for window_id, reply in replies.items():
-            view = self._copies.apply(window_id, reply, router.windows[window_id].horizon)
-            _note_oldest(view, pending[window_id], reply)
-            only_leaves = bool(pending[window_id].leaves) and not pending[window_id].points
-            if not only_leaves or reply.gone or reply.whole:
-                written.views[window_id] = view
-        too_old = sum(sum(reply.too_old.values()) for reply in replies.values())
-        if too_old:
+        for each in answered:
+            spec = each.write.spec
+            if spec.window_id not in router.windows:
+                continue  # it vanished while the store wrote
+            view = self._copies.apply(spec, each.reply)
+            _note_oldest(view, each)
+            if not each.is_for_nothing:
+                written.views[spec.window_id] = view
+        if too_old := sum(each.too_old for each in answered):
             self._listener.too_old(too_old)
         if measures:
-            written.lag = max(reply.asof for reply in replies.values()) - max(m.timestamp for m in measures)
-        if any(reply.refused for reply in replies.values()):
-            refused = {(window_id, name) for window_id, reply in replies.items() for name in reply.refused}
-            written.refused = [
-                measure
-                for measure in measures
-                if any((window_id, measure.resource_id) in refused for window_id in router.route(measure).windows)
-            ]
+            written.lag = max(each.reply.asof for each in answered) - max(measure.timestamp for measure in measures)
+        refused = {(each.write.spec.window_id, name) for each in answered for name in each.reply.refused}
+        if refused:
+            written.refused = [measure for measure in measures if _is_refused(router, measure, refused)]
             self._listener.rejected(Rejection.TOO_MANY_SERIES, len(written.refused))
         return written
 
 
-def _note_oldest(view: WindowView, part: _Pending, reply: WindowReply) -> None:
+def _is_refused(router: Router, measure: Measure, refused: Collection[tuple[str, str]]) -> bool:
+    """Whether a window that wants it had no room for it, or for the divisor that it states."""
+    return any(
+        (window_id, name) in refused
+        for window_id, entry in router.route(measure).entries.items()
+        for name in (entry.name, *entry.stated)
+    )
+
+
+def _note_oldest(view: WindowView, answered: _Answered) -> None:
     """Keep with the view how far back the write reached, until the window is evaluated."""
+    reply = answered.reply
     times = [] if view.late is None else [view.late]
-    for resource_id, points in part.points.items():
-        if resource_id in reply.too_old:
+    for name, points in answered.part.points.items():
+        if name in reply.too_old:
             # how many were left out is told, not which
-            times += set(points).intersection(view.series[resource_id].times) if resource_id in view.series else ()
-        elif resource_id not in reply.refused:
+            times += set(points).intersection(view.series[name].times) if name in view.series else ()
+        elif name not in reply.refused:
             times.append(min(points))
     view.late = min(times, default=None)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 
+from autoscaler.engine.index import Index
+from autoscaler.measures.derived import PART
 from autoscaler.measures.series import unpack
-from autoscaler.measures.window import WindowView
+from autoscaler.measures.window import WindowSpec, WindowView
 from autoscaler.ports import WindowReply
 
 HELD_WINDOWS = 100_000
 """Windows kept; the least recently written go first and are read whole again when needed."""
+
+
+@dataclass(slots=True)
+class _Copy:
+    """A window as it was last seen; ``first`` is the metric whose series bear plain resource ids."""
+
+    view: WindowView
+    first: str
+    doubtful: bool = False
 
 
 class WindowCopies:
@@ -19,42 +32,79 @@ class WindowCopies:
     """
 
     def __init__(self) -> None:
-        self._views: OrderedDict[str, WindowView] = OrderedDict()
+        self._copies: OrderedDict[str, _Copy] = OrderedDict()
+        self._holders: dict[str, Index] = {}
 
     def version(self, window_id: str) -> int:
         """The version held; 0 for none."""
-        view = self._views.get(window_id)
-        return 0 if view is None else view.version
+        copy = self._copies.get(window_id)
+        return 0 if copy is None or copy.doubtful else copy.view.version
 
-    def apply(self, window_id: str, reply: WindowReply, horizon: float) -> WindowView:
+    def holding(self, metric: str, resource_id: str, accounted: Container[str]) -> Sequence[str]:
+        """Ids of windows that hold a resource's series of a metric, as far as is known, without ``accounted`` ones."""
+        holders = self._holders.get(metric)
+        return () if holders is None else holders.beyond(resource_id, accounted)
+
+    def apply(self, spec: WindowSpec, reply: WindowReply) -> WindowView:
         """The window after a write, made of what was held and what the reply brought."""
-        view = self._views.get(window_id)
-        if view is None or reply.whole:
-            late = None if view is None else view.late
-            view = self._views[window_id] = WindowView(reply.version, reply.asof, reply.newest, late=late)
+        window_id = spec.window_id
+        copy = self._copies.get(window_id)
+        if copy is None:
+            copy = self._copies[window_id] = _Copy(WindowView(reply.version, reply.asof, reply.newest), spec.metrics[0])
+        view = copy.view
+        if reply.whole:
+            left = [name for name in view.series if name not in reply.series]
+            # whoever evaluates the copy that was before keeps it as it was
+            view = copy.view = WindowView(reply.version, reply.asof, reply.newest, dict(view.series), view.late)
+            self._drop(window_id, copy, left)
         view.version, view.asof, view.newest = reply.version, reply.asof, reply.newest
-        for resource_id, packed in reply.series.items():
-            view.series[resource_id] = unpack(packed)
-        for resource_id in reply.gone:
-            view.series.pop(resource_id, None)
-        _drop_silent(view, horizon)
-        self._views.move_to_end(window_id)
-        if len(self._views) > HELD_WINDOWS:
-            self._views.popitem(last=False)
+        copy.doubtful = False
+        for name, packed in reply.series.items():
+            if name not in view.series:
+                metric, resource_id = _told_apart(name, copy.first)
+                self._holders.setdefault(metric, Index()).add(resource_id, window_id)
+            view.series[name] = unpack(packed)
+        self._drop(window_id, copy, reply.gone)
+        self._drop(window_id, copy, _silent(view, spec.horizon))
+        self._copies.move_to_end(window_id)
+        if len(self._copies) > HELD_WINDOWS:
+            self.forget(next(iter(self._copies)))
         return view
 
+    def doubt(self, window_id: str) -> None:
+        """Have the next write bring a window whole, since it is not known what the last one did."""
+        copy = self._copies.get(window_id)
+        if copy is not None:
+            copy.doubtful = True
+
     def forget(self, window_id: str) -> None:
-        """Hold nothing of a window, so that the next write brings it whole."""
-        self._views.pop(window_id, None)
+        """Hold nothing of a window."""
+        copy = self._copies.pop(window_id, None)
+        if copy is not None:
+            self._drop(window_id, copy, list(copy.view.series))
+
+    def _drop(self, window_id: str, copy: _Copy, names: Iterable[str]) -> None:
+        for name in names:
+            if copy.view.series.pop(name, None) is None:
+                continue
+            metric, resource_id = _told_apart(name, copy.first)
+            holders = self._holders.get(metric)
+            if holders is None:
+                continue  # two series that were taken for one, by a resource id that looks like a series' name
+            holders.drop(resource_id, window_id)
+            if not holders:
+                del self._holders[metric]
 
 
-def _drop_silent(view: WindowView, horizon: float) -> None:
+def _told_apart(name: str, first: str) -> tuple[str, str]:
+    """Metric and resource id of a series, in a window whose first metric is ``first``."""
+    resource_id, _, metric = name.partition(PART)
+    return metric or first, resource_id
+
+
+def _silent(view: WindowView, horizon: float) -> list[str]:
     """A series leaves with its last point; the store sweeps at its own pace, the copy must not depend on it."""
     if view.newest is None:
-        return
+        return []
     cutoff = min(view.newest, view.asof) - horizon
-    silent = [
-        resource_id for resource_id, series in view.series.items() if not len(series) or series.times[-1] <= cutoff
-    ]
-    for resource_id in silent:
-        del view.series[resource_id]
+    return [name for name, series in view.series.items() if not len(series) or series.times[-1] <= cutoff]

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from autoscaler.measures.derived import resource_of
 from autoscaler.measures.match import to_search
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class WindowSpec:
     window_id: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        identity = json.dumps([self.project_id, self.metrics, to_search(self.match)], sort_keys=True)
+        metrics = self.metrics if len(self.metrics) > 1 else self.metrics[0]
+        identity = json.dumps([self.project_id, metrics, to_search(self.match)], sort_keys=True)
         object.__setattr__(self, "window_id", hashlib.sha256(identity.encode()).hexdigest()[:24])
 
     def widened(self, other: WindowSpec) -> WindowSpec:
@@ -79,5 +81,5 @@ class WindowView:
     def only(self, resource_ids: Iterable[str]) -> WindowView:
         """The part of the window that a group's members reported."""
         wanted = set(resource_ids)
-        kept = {name: series for name, series in self.series.items() if name in wanted}
+        kept = {name: series for name, series in self.series.items() if resource_of(name) in wanted}
         return WindowView(self.version, self.asof, self.newest, kept, self.late)
