@@ -1,4 +1,4 @@
-"""One HTTP call with a deadline, for the edges that make them: webhooks and HTTP targets.
+"""One HTTP call with a deadline, for the edges that make them: actions, probes and targets.
 
 It knows what a caller may show: of a URL scheme, host, port and path only, since user names, passwords and signatures
 travel in the rest.
@@ -7,7 +7,8 @@ travel in the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -43,6 +44,36 @@ class Request:
     content: bytes | None = None
 
 
+class RefusedError(PermanentError):
+    """An answer that will be the same again.
+
+    Attributes:
+        status: of the answer.
+        body: of the answer.
+        location: where a redirect led, "" where it was none.
+    """
+
+    def __init__(self, message: str, status: int, body: bytes, location: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+        self.location = location
+
+
+@asynccontextmanager
+async def within(seconds: float, place: str) -> AsyncIterator[None]:
+    """Several calls that must be over together.
+
+    Raises:
+        TemporaryError: they are not.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TemporaryError(f"{place}: not done within {seconds:.3g} s") from error
+
+
 def host_of(url: str) -> str:
     """Host and port that ``url`` leads to, for telling endpoints apart.
 
@@ -65,7 +96,8 @@ async def called(client: httpx.AsyncClient, request: Request) -> bytes:
 
     Raises:
         TemporaryError: no answer, or one of 408, 425, 429, 5xx; with the other side's Retry-After.
-        PermanentError: any other answer, or a URL that cannot be called.
+        RefusedError: any other answer.
+        PermanentError: a URL that cannot be called.
     """
     place = f"{request.method} {redacted(request.url)}"
     try:
@@ -97,10 +129,10 @@ async def _exchanged(client: httpx.AsyncClient, request: Request, place: str) ->
     if response.status_code in _TEMPORARY or response.is_server_error:
         raise TemporaryError(answer, delay=_retry_after(response))
     if response.is_redirect:
-        raise PermanentError(
-            f"{answer}: redirects are not followed, name {redacted(_location(response))} itself if it is meant"
-        )
-    raise PermanentError(answer)
+        location = _location(response)
+        said = f"{answer}: redirects are not followed, name {redacted(location)} itself if it is meant"
+        raise RefusedError(said, response.status_code, body, location)
+    raise RefusedError(answer, response.status_code, body)
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -120,7 +152,7 @@ def _said(body: bytes) -> str:
 
 
 def _location(response: httpx.Response) -> str:
-    return str(response.url.join(response.headers["location"]))
+    return str(response.url.join(response.headers.get("location", "")))
 
 
 def _retry_after(response: httpx.Response) -> float | None:

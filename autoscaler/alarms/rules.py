@@ -182,11 +182,16 @@ class EventRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolHealthRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A member of a load balancer's pool that is not healthy."""
+    """A member of a load balancer's pool that is not healthy.
+
+    Attributes:
+        scope_to_project: the project whose pools may be looked at; None looks at any.
+    """
 
     pool_id: str
     stack_id: str
     autoscaling_group_id: str
+    scope_to_project: str | None = None
 
 
 Leaf = Rule | PrometheusRule

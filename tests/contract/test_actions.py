@@ -6,19 +6,25 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
+from autoscaler.adapters import http
+from autoscaler.adapters.actions.heat import HeatAction
 from autoscaler.adapters.actions.log import LogAction
 from autoscaler.adapters.actions.memory import MemoryAction
+from autoscaler.adapters.actions.trust import TrustAction
 from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
+from autoscaler.adapters.actions.zaqar import ZaqarAction
+from autoscaler.adapters.openstack import Service
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import OutboxRow
+from tests.cloud import Cloud
+from tests.receiver import Answer, answering, dripping, flooding, hanging, receiver, resetting
 
 BODY = {
     "reason_data": {"type": "threshold", "disposition": "outside", "count": 1, "most_recent": 100.0},
@@ -42,115 +48,25 @@ def row(url: str, number: int = 0) -> OutboxRow:
     return OutboxRow(id=f"77b9:3:{number}", alarm_id="77b9", url=url, body=BODY, created=0.0)
 
 
-@dataclass
-class Received:
-    request_line: str
-    headers: dict[str, str]
-    body: bytes
-
-
-Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
-
-
-@dataclass
-class Receiver:
-    """A small HTTP server that answers as it is told and keeps what it was sent."""
-
-    port: int = 0
-    answer: Answer | None = None
-    received: list[Received] = field(default_factory=list)
-    concurrent: int = 0
-    connections: set[asyncio.Task[None]] = field(default_factory=set)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.current_task()
-        assert connection is not None
-        self.connections.add(connection)
-        try:
-            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
-                lines = head.split("\r\n")
-                headers = {
-                    name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)
-                }
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.received.append(Received(lines[0], headers, body))
-                self.concurrent += 1
-                try:
-                    await (self.answer or answering(200))(writer)
-                finally:
-                    self.concurrent -= 1
-        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
-            pass
-        finally:
-            self.connections.discard(connection)
-            writer.close()
-
-
-@asynccontextmanager
-async def receiver(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
-    it = Receiver()
-    server = await asyncio.start_server(it.serve, "127.0.0.1", 0, ssl=tls)
-    it.port = server.sockets[0].getsockname()[1]
-    try:
-        yield it
-    finally:
-        server.close()
-        for connection in it.connections:
-            connection.cancel()
-
-
-def answering(status: int, body: str = "", **headers: str) -> Answer:
-    async def answer(writer: asyncio.StreamWriter) -> None:
-        fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-        content = body.encode()
-        writer.write(f"HTTP/1.1 {status} X\r\n{fields}content-length: {len(content)}\r\n\r\n".encode() + content)
-        await writer.drain()
-
-    return answer
-
-
-async def hanging(writer: asyncio.StreamWriter) -> None:
-    await asyncio.Event().wait()
-
-
-async def dripping(writer: asyncio.StreamWriter) -> None:
-    """Answers for ever, a byte at a time, so that no single read is late."""
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    while True:
-        writer.write(b"x")
-        await writer.drain()
-        await asyncio.sleep(0.01)
-
-
-async def flooding(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    while True:
-        writer.write(b"x" * 65536)
-        await writer.drain()
-
-
-async def resetting(writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
-
-
 # --- every action ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["webhook", "log", "memory"])
+@pytest.fixture(params=["webhook", "trust", "zaqar", "heat", "log", "memory"])
 async def deliver(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[int], Awaitable[object]]]:
     """Delivers a row with a number to a place where all is well; what was seen there is checked by the suite."""
-    async with receiver() as there, WebhookAction(timeout=5) as webhook:
+    async with receiver() as there, WebhookAction(timeout=5) as webhook, http.client() as client:
+        cloud = Cloud(url=there.base)
         action, url = {
             "webhook": (webhook, there.url),
+            "trust": (TrustAction(webhook, cloud), f"trust+http://abc@127.0.0.1:{there.port}/hook"),
+            "zaqar": (ZaqarAction(Service("messaging", cloud, client)), "zaqar://?topic=T"),
+            "heat": (HeatAction(Service("orchestration", cloud, client)), "trust+heat://abc@"),
             "log": (LogAction(), "log://"),
             "memory": (MemoryAction(), "http://nowhere.example"),
         }[request.param]
         assert url.partition(":")[0] in action.schemes
-        yield lambda number: action.deliver(row(url, number))
+        pool = {"stack_id": "s", "asg_id": "g", "unhealthy_members": []}
+        yield lambda number: action.deliver(replace(row(url, number), body={**BODY, "reason_data": pool}))
 
 
 async def test_a_delivery_that_succeeds_says_nothing(deliver: Callable[[int], Awaitable[object]]) -> None:
@@ -386,22 +302,26 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(
-    ("options", "query", "trusted"),
+    ("options", "query", "leave", "trusted"),
     [
-        pytest.param({}, "", False, id="unknown-authority"),
-        pytest.param({}, "?aodh-alarm-ssl-verify=1", False, id="the-url-insists"),
-        pytest.param({}, "?aodh-alarm-ssl-verify=0", True, id="the-url-does-not-mind"),
-        pytest.param({"verify": False}, "", True, id="nobody-minds"),
-        pytest.param({"ca": "itself"}, "", True, id="known-authority"),
+        pytest.param({}, "", True, False, id="unknown-authority"),
+        pytest.param({}, "?aodh-alarm-ssl-verify=1", True, False, id="the-url-insists"),
+        pytest.param({}, "?aodh-alarm-ssl-verify=0", True, True, id="the-url-does-not-mind-and-may"),
+        pytest.param({}, "?aodh-alarm-ssl-verify=0", False, False, id="the-url-does-not-mind-and-may-not"),
+        pytest.param({"verify": False}, "", False, True, id="nobody-minds"),
+        pytest.param({"verify": False}, "?aodh-alarm-ssl-verify=1", False, False, id="only-the-url-minds"),
+        pytest.param({"verify": False}, "?aodh-alarm-ssl-verify=0", False, True, id="neither-minds"),
+        pytest.param({"ca": "itself"}, "", False, True, id="known-authority"),
     ],
 )
 async def test_a_certificate_is_verified_unless_told_otherwise(
-    certificate: str, options: dict[str, Any], query: str, *, trusted: bool
+    certificate: str, options: dict[str, Any], query: str, *, leave: bool, trusted: bool
 ) -> None:
     options = {key: certificate if value == "itself" else value for key, value in options.items()}
     served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     served.load_cert_chain(certificate)
-    async with receiver(served) as there, WebhookAction(clients=tls_clients(**options)) as action:
+    webhook = WebhookAction(clients=tls_clients(**options), allow_unverified=leave)
+    async with receiver(served) as there, webhook as action:
         outcome = await raised(action, row(there.url.replace("http:", "https:") + query))
         assert len(there.received) == int(trusted)
     if trusted:
@@ -409,6 +329,17 @@ async def test_a_certificate_is_verified_unless_told_otherwise(
     else:
         assert isinstance(outcome, TemporaryError)
         assert "CERTIFICATE_VERIFY_FAILED" in str(outcome)
+
+
+async def test_a_wish_to_go_unverified_that_is_not_granted_is_logged_once() -> None:
+    structlog.reset_defaults()
+    async with receiver() as there, WebhookAction() as action:
+        with capture_logs() as lines:
+            for number in range(3):
+                await action.deliver(row(there.url + "?aodh-alarm-ssl-verify=0", number))
+    (line,) = lines
+    assert line["event"] == "wish of an action to go unverified ignored"
+    assert "AUTOSCALER_WEBHOOK_ALLOW_UNVERIFIED" in line["detail"]
 
 
 async def test_a_certificate_of_our_own_is_shown(certificate: str) -> None:
@@ -455,3 +386,10 @@ async def test_the_memory_action_waits_while_it_is_closed() -> None:
         assert not delivery.done()
         action.open.set()
     assert len(action.delivered) == 1
+
+
+async def test_a_memory_action_with_a_limit_keeps_the_newest() -> None:
+    action = MemoryAction({"test"}, limit=2)
+    for number in range(5):
+        await action.deliver(row("test://", number))
+    assert [done.id for done in action.delivered] == ["77b9:3:3", "77b9:3:4"]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 from weakref import WeakValueDictionary
 
+import structlog
+
 from autoscaler.adapters import http
 from autoscaler.errors import TemporaryError
 from autoscaler.redaction import redacted
@@ -32,20 +34,27 @@ WORTH_TRYING: Final = 0.1
 REQUEST_NAMESPACE = uuid.UUID("9e3f3c5c-2a6e-5b0b-9a55-2b8d7c4b3f10")
 """Of the request ids, which are made from row ids: a repeated delivery carries the same one."""
 
-ClientFactory = Callable[[bool], "httpx.AsyncClient"]
-"""Makes the client for URLs whose certificate is, or is not, verified."""
+ClientFactory = Callable[[bool | None], "httpx.AsyncClient"]
+"""Makes the client for URLs that want the certificate verified, do not want it, or (None) do not say."""
+
+_log = structlog.get_logger(__name__)
+
+
+def aodh_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What Aodh tells of a transition, in its order, and nothing else."""
+    return {key: body[key] for key in KEYS if key in body}
 
 
 def body_bytes(body: Mapping[str, Any]) -> bytes:
     """The body as Aodh sends it (aodh/notifier/rest.py, 23.0.0): same keys, same order, same separators."""
-    return json.dumps({key: body[key] for key in KEYS if key in body}).encode()
+    return json.dumps(aodh_body(body)).encode()
 
 
 def tls_clients(*, verify: bool = True, ca: str = "", certificate: str = "", key: str = "") -> ClientFactory:
     """Clients with our own idea of whom to trust and who we are.
 
     Args:
-        verify: False accepts any certificate at all, whatever the URL says.
+        verify: False accepts any certificate at all, unless the URL says otherwise.
         ca: file of the authorities to trust; "" means the system's.
         certificate: file of the certificate to show; "" means none.
         key: file of the certificate's private key; "" means it is in the same file.
@@ -54,9 +63,9 @@ def tls_clients(*, verify: bool = True, ca: str = "", certificate: str = "", key
         OSError: a file cannot be read, or holds no certificate; when the first client is made.
     """
 
-    def made(verified: bool) -> httpx.AsyncClient:  # noqa: FBT001
+    def made(verified: bool | None) -> httpx.AsyncClient:  # noqa: FBT001
         context = ssl.create_default_context(cafile=ca or None)
-        if not (verify and verified):
+        if not (verify if verified is None else verified):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if certificate:
@@ -75,15 +84,26 @@ class WebhookAction:
         timeout: seconds for one delivery as a whole, waiting for a free connection included.
         clients: where connections come from.
         per_host: deliveries to one host at the same time; the rest wait, so that a slow host is not overrun.
+        allow_unverified: a URL may switch the check of its certificate off, as with Aodh; else it stays on, and the log
+            says so once.
     """
 
     schemes = frozenset({"http", "https"})
 
-    def __init__(self, timeout: float = 10.0, clients: ClientFactory | None = None, *, per_host: int = 16) -> None:
-        self._timeout = timeout
+    def __init__(
+        self,
+        timeout: float = 10.0,
+        clients: ClientFactory | None = None,
+        *,
+        per_host: int = 16,
+        allow_unverified: bool = False,
+    ) -> None:
+        self.timeout = timeout
         self._make = clients or tls_clients()
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._clients: dict[bool | None, httpx.AsyncClient] = {}
         self._per_host = per_host
+        self._allow_unverified = allow_unverified
+        self._warned = False
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
@@ -96,19 +116,24 @@ class WebhookAction:
 
     async def deliver(self, row: OutboxRow) -> None:
         """POST the row's body once; see :meth:`autoscaler.ports.Action.deliver`."""
+        await self.post(row, row.url)
+
+    async def post(self, row: OutboxRow, url: str, headers: Mapping[str, str] | None = None) -> None:
+        """POST the row's body once to ``url``, with further headers; raises as :meth:`deliver`."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
-        headers = {
+        deadline = loop.time() + self.timeout
+        sent = {
             "content-type": "application/json",
             "x-openstack-request-id": f"req-{uuid.uuid5(REQUEST_NAMESPACE, row.id)}",
             "idempotency-key": row.id,
+            **(headers or {}),
         }
-        async with self._slot(row.url):
+        async with self._slot(url):
             left = deadline - loop.time()
-            if left < self._timeout * WORTH_TRYING:
-                raise self._busy(row.url)
-            request = http.Request("POST", row.url, left, headers, body_bytes(row.body))
-            await http.called(self._client(row.url), request)
+            if left < self.timeout * WORTH_TRYING:
+                raise self._busy(url)
+            request = http.Request("POST", url, left, sent, body_bytes(row.body))
+            await http.called(self._client(url), request)
 
     @asynccontextmanager
     async def _slot(self, url: str) -> AsyncIterator[None]:
@@ -117,7 +142,7 @@ class WebhookAction:
         if slot is None:
             slot = self._slots[host] = asyncio.Semaphore(self._per_host)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 await slot.acquire()
         except TimeoutError as error:
             raise self._busy(url) from error
@@ -131,7 +156,7 @@ class WebhookAction:
         return TemporaryError(said, tried=False)
 
     def _client(self, url: str) -> httpx.AsyncClient:
-        verified = _verified(url)
+        verified = self._verified(url)
         if verified not in self._clients:
             try:
                 self._clients[verified] = self._make(verified)
@@ -139,13 +164,26 @@ class WebhookAction:
                 raise TemporaryError(f"certificates for {redacted(url)}: {error}") from error
         return self._clients[verified]
 
+    def _verified(self, url: str) -> bool | None:
+        """What the URL says by Aodh's switch for one action; None where it says nothing that counts."""
+        switch = parse_qs(urlsplit(url).query).get("aodh-alarm-ssl-verify")
+        if switch is None:
+            return None
+        if switch[-1] != "0":
+            return True
+        if self._allow_unverified:
+            return False
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "wish of an action to go unverified ignored",
+                url=redacted(url),
+                detail="AUTOSCALER_WEBHOOK_ALLOW_UNVERIFIED=true grants such wishes; this is said once",
+            )
+        return None
+
     async def close(self) -> None:
         """Close every connection."""
         for client in self._clients.values():
             await client.aclose()
         self._clients.clear()
-
-
-def _verified(url: str) -> bool:
-    """Aodh's per-action switch, which stays in the URL."""
-    return parse_qs(urlsplit(url).query).get("aodh-alarm-ssl-verify", ["1"])[-1] != "0"
