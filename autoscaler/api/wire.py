@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from autoscaler.alarms.alarm import AlarmState, Severity
+from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule
 from autoscaler.api.redaction import shown_row
 from autoscaler.measures.match import And, Equals, to_search
 from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
-    from autoscaler.alarms.rules import Rule
+    from autoscaler.alarms.rules import Condition, Junction
     from autoscaler.engine.service import AlarmView, GroupView
     from autoscaler.ports import DeadLetter, Freeze, HistoryEntry
     from autoscaler.scaling.decision import Decision
@@ -272,7 +273,7 @@ def alarm_answer(view: AlarmView) -> AlarmAnswer:
         enabled=alarm.enabled,
         severity=alarm.severity,
         state=record.state,
-        state_reason=record.reason,
+        state_reason=record.state_reason,
         state_reason_data=record.reason_data,
         state_timestamp=iso(record.state_timestamp) if record.state_timestamp else None,
         ok_actions=[redacted(url) for url in alarm.ok_actions],
@@ -285,12 +286,35 @@ def alarm_answer(view: AlarmView) -> AlarmAnswer:
     )
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: Condition) -> dict[str, Any]:
     """As it is declared: what is off is left out."""
+    match rule:
+        case Rule():
+            return _threshold(rule)
+        case CompositeRule():
+            return _joined(rule, rule.tree)
+        case EventRule():
+            return {"event_type": rule.event_type, "query": list(rule.document)}
+        case PrometheusRule() | PoolHealthRule():
+            told: dict[str, Any] = msgspec.to_builtins(rule)
+            return {key: value for key, value in told.items() if value not in (None, False)}
+        case _:
+            assert_never(rule)
+
+
+def _joined(rule: CompositeRule, part: Junction | int) -> dict[str, Any]:
+    if isinstance(part, int):
+        return rule.documents[part]
+    return {part.operator: [_joined(rule, inner) for inner in part.parts]}
+
+
+def _threshold(rule: Rule) -> dict[str, Any]:
     parts = rule.match.parts if isinstance(rule.match, And) else (rule.match,)
     equalities = {part.attribute: part.value for part in parts if isinstance(part, Equals)}
     plain = len(equalities) == len(parts)
     body: dict[str, Any] = {"metric": rule.metric}
+    if rule.further_metrics:
+        body = {"metrics": [rule.metric, *rule.further_metrics]}
     if rule.single:
         body["resource_id"] = equalities.get("resource_id")
     elif plain and parts:
