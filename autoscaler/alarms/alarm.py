@@ -129,11 +129,20 @@ class LeafRecord(msgspec.Struct, frozen=True):
         state: as a plain alarm over this leaf would have it.
         certain: all values that count are on one side.
         trend: where they are on both, the newest one's side; None elsewhere.
+        seen: it was looked at since the rule was made or changed.
+        breaching_since: see :class:`AlarmRecord`, as for the three below.
+        evidence: kept up to date only where policies may ask for it.
     """
 
     state: AlarmState = AlarmState.INSUFFICIENT_DATA
     certain: bool = False
     trend: AlarmState | None = None
+    seen: bool = False
+    breaching_since: float | None = None
+    clear_since: float | None = None
+    held_since: float | None = None
+    evidence: Evidence | None = None
+    note: str = ""
 
 
 class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,3 +188,8 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
     leaves: tuple[LeafRecord, ...] = ()
     instances: dict[str, AlarmState] = msgspec.field(default_factory=dict)
     events: tuple[str, ...] = ()
+
+    @property
+    def state_reason(self) -> str:
+        """The reason as people are told it: Aodh's sentence, then what more there is to say."""
+        return f"{self.reason} ({self.note})" if self.note else self.reason

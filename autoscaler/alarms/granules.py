@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from autoscaler.alarms.rules import EvaluateWhen, WindowKind
 from autoscaler.measures.aggregation import AggregationMethod, across, parse
+from autoscaler.measures.derived import Derived, derive, reports
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from autoscaler.alarms.rules import Rule
     from autoscaler.measures.series import Series
@@ -85,21 +86,34 @@ def granule_at(time: float, granularity: float) -> int:
     return math.floor((time + MICROSECOND) / granularity)
 
 
+def counted(rule: Rule, view: WindowView) -> Derived:
+    """The series that a rule aggregates: those of its window, or what is made of them."""
+    if rule.derivation is None:
+        return Derived(view.series)
+    return derive(view.series, rule.derivation, rule.metric)
+
+
+def _reported(rule: Rule, view: WindowView) -> Mapping[str, Series]:
+    """The series whose reports are waited for; of a derived metric one for each resource, whatever it is divided by."""
+    return view.series if rule.derivation is None else reports(view.series, rule.derivation, rule.metric)
+
+
 def aggregates(rule: Rule, view: WindowView, spans: Sequence[Span]) -> list[Granule]:
     """One granule per span, in order.
 
     Total: a granule nobody reported in has value None.
     """
     method = parsed(rule.aggregation_method)
-    found = [_granule(rule, method, view, span) for span in spans]
+    series = counted(rule, view).series.values()
+    found = [_granule(rule, method, series, span) for span in spans]
     return _differences(found) if rule.rate_of_aggregate else found
 
 
-def _granule(rule: Rule, method: AggregationMethod, view: WindowView, span: Span) -> Granule:
+def _granule(rule: Rule, method: AggregationMethod, counting: Iterable[Series], span: Span) -> Granule:
     name = method.base if rule.rate_of_aggregate else rule.aggregation_method
     values = []
     reporting = 0
-    for series in view.series.values():
+    for series in counting:
         value, reports = _of_series(series, name, span, None if span.slides else rule.granularity)
         reporting += reports
         if value is not None:
@@ -130,6 +144,18 @@ def _of_series(series: Series, name: str, span: Span, granularity: float | None)
     return answer
 
 
+def rate_note(rule: Rule) -> str:
+    """Why a rule's value jumps though nothing it measures does; "" where it does not."""
+    if not rule.rate_of_aggregate:
+        return ""
+    base = parsed(rule.aggregation_method).base
+    return (
+        f"{rule.aggregation_method} is the difference between two aggregates, so it jumps whenever a series joins or "
+        f"leaves, and it is not divided by time; rate_per_second:{base} or a derived metric such as cpu_util is taken "
+        "within each series"
+    )
+
+
 def _differences(found: Sequence[Granule]) -> list[Granule]:
     """Successive differences of the granules that have a value; the first has none (Gnocchi's ``aggregate rate:X``)."""
     differences: list[Granule] = []
@@ -141,10 +167,11 @@ def _differences(found: Sequence[Granule]) -> list[Granule]:
     return differences
 
 
-def interval(view: WindowView) -> float | None:
+def interval(rule: Rule, view: WindowView) -> float | None:
     """Seconds between two reports of a typical series; None while no series has reported twice."""
+    reported = _reported(rule, view).values()
     spacings = sorted(
-        (series.times[-1] - series.times[0]) / (len(series) - 1) for series in view.series.values() if len(series) > 1
+        (series.times[-1] - series.times[0]) / (len(series) - 1) for series in reported if len(series) > 1
     )
     return spacings[len(spacings) // 2] if spacings else None
 
@@ -153,7 +180,7 @@ def slides(rule: Rule, view: WindowView) -> bool:
     """Whether the rule's window slides; one whose granule would be half empty by nature is taken as aligned."""
     if rule.window is WindowKind.ALIGNED:
         return False
-    observed = interval(view)
+    observed = interval(rule, view)
     return observed is None or rule.granularity >= 2 * observed
 
 
@@ -185,7 +212,8 @@ def comes_into_reach(rule: Rule, view: WindowView, now: float) -> float | None:
     if not slides(rule, view):
         following = (granule_at(now, rule.granularity) + 1) * rule.granularity
         return following if following <= view.newest else None
-    ahead = [series.times[bisect_right(series.times, now)] for series in view.series.values() if series.times[-1] > now]
+    reported = _reported(rule, view).values()
+    ahead = [series.times[bisect_right(series.times, now)] for series in reported if series.times[-1] > now]
     return min(ahead, default=None)
 
 
@@ -198,25 +226,26 @@ def newest_counting(rule: Rule, view: WindowView, now: float) -> int:
     present = granule_at(min(view.newest, now), rule.granularity)
     if rule.evaluate is EvaluateWhen.MEASURE:
         return max(over, present)
+    reported = _reported(rule, view)
     unfinished = range(present, over, -1)
-    settled = [index for index in unfinished if _settled(rule, view, index)]
+    settled = [index for index in unfinished if _settled(rule, reported, index)]
     return settled[0] if settled else over
 
 
-def _settled(rule: Rule, view: WindowView, index: int) -> bool:
+def _settled(rule: Rule, reported: Mapping[str, Series], index: int) -> bool:
     """Whether an unfinished granule has all the reports to be expected of it.
 
     As many series as in the fullest of the granules before, each with at least as many points as in the one before.
     """
-    counts = {name: _count(series, index, rule.granularity) for name, series in view.series.items()}
-    before = {name: _count(series, index - 1, rule.granularity) for name, series in view.series.items()}
+    counts = {name: _count(series, index, rule.granularity) for name, series in reported.items()}
+    before = {name: _count(series, index - 1, rule.granularity) for name, series in reported.items()}
     if not any(before.values()):
         return False
     if any(0 < count < before[name] for name, count in counts.items()):
         return False
     reporting = sum(1 for count in counts.values() if count)
     return reporting >= max(
-        sum(1 for series in view.series.values() if _count(series, index - back, rule.granularity))
+        sum(1 for series in reported.values() if _count(series, index - back, rule.granularity))
         for back in range(1, rule.evaluation_periods + 1)
     )
 

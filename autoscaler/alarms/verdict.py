@@ -6,18 +6,21 @@ outside is ``alarm``, all inside ``ok``, mixed keeps the state (or takes the tre
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from autoscaler.alarms.alarm import AlarmState, Evidence
 from autoscaler.alarms.missing import Judgement, judged
+from autoscaler.alarms.observation import PoolMembers, Samples, Unknown
 from autoscaler.alarms.rules import COMPARISONS, TreatMissingData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from autoscaler.alarms.granules import Granule
-    from autoscaler.alarms.rules import Rule
+    from autoscaler.alarms.observation import Observation
+    from autoscaler.alarms.rules import PrometheusRule, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,35 @@ def _as_aodh(rule: Rule, granules: Sequence[Granule], state: AlarmState) -> Asse
         too_few = TooFew(f"{rule.evaluation_periods} datapoints are unknown")
         return Assessment(too_few, 0, values, evidence, missing=True)
     outside = [_is_outside(rule, value, state) for value in values]
+    return Assessment(_agreement(outside), sum(outside), values, evidence, missing=False)
+
+
+def assess_observation(rule: PrometheusRule, seen: Observation, now: float) -> Assessment:
+    """What all the values that a Prometheus server answers with mean together. Total; NaN differs from everything.
+
+    Source:
+        aodh/evaluator/prometheus.py, 23.0.0. There an alarm whose server does not answer keeps its state and nobody
+        is told.
+    """
+    match seen:
+        case Unknown(reason):
+            return Assessment(TooFew(reason), 0, (), None, missing=True)
+        case Samples(()):
+            return Assessment(TooFew("datapoints are unknown"), 0, (), None, missing=True)
+        case Samples(samples):
+            values = [sample.value for sample in samples]
+            outside = [bool(COMPARISONS[rule.comparison_operator](value, rule.threshold)) for value in values]
+            evidence = Evidence(begins=now, ends=now, reporting=(len(values),), fullest=len(values))
+            return Assessment(_agreement(outside), sum(outside), values, evidence, missing=False)
+        case PoolMembers():
+            raise AssertionError("a load balancer was asked in place of a Prometheus server")
+        case _:
+            assert_never(seen)
+
+
+def _agreement(outside: Sequence[bool]) -> Verdict:
     newest = AlarmState.ALARM if outside[-1] else AlarmState.OK
-    verdict = Certain(newest) if len(set(outside)) == 1 else Mixed(newest)
-    return Assessment(verdict, sum(outside), values, evidence, missing=False)
+    return Certain(newest) if len(set(outside)) == 1 else Mixed(newest)
 
 
 def _with_missing_treated(rule: Rule, granules: Sequence[Granule], state: AlarmState) -> Assessment:
@@ -178,15 +207,18 @@ class Explanation:
     data: dict[str, Any]
 
 
-def explained(rule: Rule, current: AlarmState, state: AlarmState, assessment: Assessment) -> Explanation:
+def explained(expected: int, current: AlarmState, state: AlarmState, assessment: Assessment) -> Explanation:
     """Why an alarm that was in ``current`` is in ``state``.
+
+    Args:
+        expected: how many values there should be.
 
     Source:
         aodh/evaluator/threshold.py, ``_reason``, ``_reason_data`` and ``_unknown_reason_data``, 23.0.0.
     """
     most_recent = assessment.values[-1] if assessment.values else None
     if isinstance(assessment.verdict, TooFew) and state is not current:
-        data = _reason_data("unknown", rule.evaluation_periods, most_recent)
+        data = _reason_data("unknown", expected, most_recent)
         return Explanation(assessment.verdict.reason, data)
     inside = state is AlarmState.OK
     count = len(assessment.values) - assessment.outside if inside else assessment.outside
@@ -197,4 +229,6 @@ def explained(rule: Rule, current: AlarmState, state: AlarmState, assessment: As
 
 
 def _reason_data(disposition: str, count: int, most_recent: float | None) -> dict[str, Any]:
-    return {"type": "threshold", "disposition": disposition, "count": count, "most_recent": most_recent}
+    # JSON has no word for what is not finite, which Prometheus may answer
+    told = most_recent if most_recent is None or math.isfinite(most_recent) else None
+    return {"type": "threshold", "disposition": disposition, "count": count, "most_recent": told}

@@ -68,9 +68,16 @@ def quiet() -> None:
 
 
 def say_ignored(declarations: Declarations) -> None:
-    """Say what of the declarations is left out."""
+    """Say what of the declarations is left out, and what cannot be known here."""
+    from autoscaler.alarms.rules import Rule, leaves_of  # noqa: PLC0415 - a third of a second
+
     for problem in declarations.ignored:
         typer.echo(str(problem), err=True)
+    for alarm in declarations.alarms.values():
+        leaves = leaves_of(alarm.rule)
+        if alarm.enabled and not (leaves and all(isinstance(leaf, Rule) for leaf in leaves)):
+            text = f'alarm "{alarm.name}" rests on what measures do not tell, and that stays unknown here'
+            typer.echo(str(declarations.origin("alarm", alarm.alarm_id).problem(text)), err=True)
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -134,12 +141,20 @@ class _Run:
         if self._rejected == self._read:
             raise CommandError("nothing could be read, so nothing was replayed")
         if not self._asked_for:
-            metrics = sorted({alarm.rule.metric for alarm in self._declarations.alarms.values() if alarm.enabled})
+            metrics = _metrics(self._declarations)
             typer.echo(
                 f"No alarm looks at any of these measures; alarms look at the metrics: {', '.join(metrics) or 'none'}. "
                 "What a CSV holds is said by --metric, --resource-id, --metadata and --project-id.",
                 err=True,
             )
+
+
+def _metrics(declarations: Declarations) -> list[str]:
+    """What alarms look at; of a derived metric what it is made of, too."""
+    from autoscaler.alarms.rules import Rule, leaves_of  # noqa: PLC0415
+
+    leaves = [leaf for alarm in declarations.alarms.values() if alarm.enabled for leaf in leaves_of(alarm.rule)]
+    return sorted({metric for leaf in leaves if isinstance(leaf, Rule) for metric in leaf.metrics})
 
 
 def _is_asked_for(item: Recorded, router: Router) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoscaler.alarms.alarm import Alarm, AlarmState
-from autoscaler.alarms.rules import ComparisonOperator, Rule
+from autoscaler.alarms.granules import rate_note
+from autoscaler.alarms.rules import ComparisonOperator, CompositeRule, EventRule, Rule, leaves_of
 from autoscaler.declarations.alarm import policy_name
 from autoscaler.declarations.checks import can_scale_in, can_scale_out
 from autoscaler.declarations.crontab import narrows_both_days
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from autoscaler.errors import Problem
     from autoscaler.scaling.policy import ScalingPolicy
 
+__all__ = ["rate_note", "warnings"]
+
 DAY: Final = 86_400
 SIZES_LOOKED_AT: Final = 1000
 """Sizes from min_size on at which a scale-in is played through; the smallest are the ones that tip."""
@@ -35,6 +38,8 @@ def warnings(declarations: Declarations) -> list[Problem]:
     found = [
         *declarations.ignored,
         *_idle_alarms(declarations),
+        *_never_called(declarations),
+        *_rates(declarations),
         *_long_windows(declarations),
         *_flapping(declarations),
         *_unused(declarations),
@@ -50,9 +55,41 @@ def _idle_alarms(declarations: Declarations) -> Iterator[Problem]:
             yield origin.problem(f'alarm "{alarm.name}" can never fire: it is not enabled')
         if not any(alarm.actions(state) for state in AlarmState):
             yield origin.problem(f'alarm "{alarm.name}" does nothing: it has no actions')
-        impossible = _impossible(alarm.rule)
-        if impossible:
-            yield origin.problem(f'alarm "{alarm.name}" can never fire: {impossible}')
+        for which, rule in _rules(alarm):
+            impossible = _impossible(rule)
+            if impossible:
+                yield origin.problem(f"{which} can never {'fire' if rule is alarm.rule else 'hold'}: {impossible}")
+
+
+def _rules(alarm: Alarm) -> Iterator[tuple[str, Rule]]:
+    """The rules over measures that an alarm rests on, each with words for it."""
+    for number, leaf in enumerate(leaves_of(alarm.rule), 1):
+        if isinstance(leaf, Rule):
+            of = f"rule{number} of " if isinstance(alarm.rule, CompositeRule) else ""
+            yield f'{of}alarm "{alarm.name}"', leaf
+
+
+def _never_called(declarations: Declarations) -> Iterator[Problem]:
+    """Actions that nothing but a person's word can lead to."""
+    for alarm in declarations.alarms.values():
+        origin = declarations.origin("alarm", alarm.alarm_id)
+        if isinstance(alarm.rule, EventRule) and (alarm.ok_actions or alarm.insufficient_data_actions):
+            text = "an event makes it alarm, and nothing but a word from the API makes it anything else"
+            yield origin.problem(f'alarm "{alarm.name}" calls only its alarm_actions: {text}')
+        for state in AlarmState:
+            for url in alarm.actions(state):
+                if url.startswith("trust+") and "@" not in url:
+                    scheme = url.partition(":")[0]
+                    text = f"for alarms in files nobody makes one; put the id of one and @ behind {scheme}://"
+                    yield origin.problem(f'alarm "{alarm.name}" calls {url} without a trust: {text}')
+
+
+def _rates(declarations: Declarations) -> Iterator[Problem]:
+    for alarm in declarations.alarms.values():
+        for which, rule in _rules(alarm):
+            note = rate_note(rule)
+            if note:
+                yield declarations.origin("alarm", alarm.alarm_id).problem(f"{which} jumps: {note}")
 
 
 def _impossible(rule: Rule) -> str:
@@ -87,11 +124,11 @@ def _least(rule: Rule) -> float | None:
 
 def _long_windows(declarations: Declarations) -> Iterator[Problem]:
     for alarm in declarations.alarms.values():
-        rule = alarm.rule
-        span = rule.granularity * rule.evaluation_periods
-        if span > DAY:
-            text = f'alarm "{alarm.name}" looks back over {span / 3600:g} h of points; expected at most 24 h'
-            yield declarations.origin("alarm", alarm.alarm_id).problem(text)
+        for which, rule in _rules(alarm):
+            span = rule.granularity * rule.evaluation_periods
+            if span > DAY:
+                text = f"{which} looks back over {span / 3600:g} h of points; expected at most 24 h"
+                yield declarations.origin("alarm", alarm.alarm_id).problem(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +136,12 @@ class _Side:
     """An alarm's hold on a group, in one direction.
 
     Attributes:
+        rule: the alarm's.
         above: it moves the group when the value is above ``value``, otherwise when it is below.
     """
 
     alarm: Alarm
+    rule: Rule
     policy: ScalingPolicy
     group: Group
     above: bool
@@ -111,9 +150,9 @@ class _Side:
     @property
     def looks_at(self) -> tuple[object, ...]:
         """Equal for sides that see the same number."""
-        rule = self.alarm.rule
+        rule = self.rule
         methods = (rule.aggregation_method, rule.reaggregation_method, rule.rate_of_aggregate)
-        return (self.group.name, self.alarm.project_id, rule.metric, rule.match, rule.group, *methods)
+        return (self.group.name, self.alarm.sees, rule.metrics, rule.match, rule.group, *methods)
 
 
 def _flapping(declarations: Declarations) -> Iterator[Problem]:
@@ -133,7 +172,7 @@ def _flapping(declarations: Declarations) -> Iterator[Problem]:
 def _sides(declarations: Declarations) -> Iterator[_Side]:
     for alarm in declarations.alarms.values():
         rule = alarm.rule
-        if rule.comparison_operator not in _ABOVE | _BELOW or not alarm.enabled:
+        if not isinstance(rule, Rule) or rule.comparison_operator not in _ABOVE | _BELOW or not alarm.enabled:
             continue
         above = rule.comparison_operator in _ABOVE
         recovery = rule.threshold if rule.recovery_threshold is None else rule.recovery_threshold
@@ -144,7 +183,7 @@ def _sides(declarations: Declarations) -> Iterator[_Side]:
             for url in urls:
                 policy = declarations.policies.get(policy_name(url))
                 if policy is not None:
-                    yield _Side(alarm, policy, declarations.groups[policy.group], side_above, value)
+                    yield _Side(alarm, rule, policy, declarations.groups[policy.group], side_above, value)
 
 
 def _flap(out: _Side, back: _Side) -> str:
@@ -155,7 +194,7 @@ def _flap(out: _Side, back: _Side) -> str:
             f"group {out.group.name} flaps: {names} both hold from {min(out.value, back.value):g} "
             f"to {max(out.value, back.value):g}"
         )
-    base = out.alarm.rule.reaggregation_method
+    base = out.rule.reaggregation_method
     if out.above and (base in {"mean", "median"} or base.endswith("pct")):
         return _tips(out, back, names)
     return ""

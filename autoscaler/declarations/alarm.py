@@ -6,26 +6,30 @@ Source: aodh/api/controllers/v2/alarms.py, 23.0.0.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from croniter import CroniterError, croniter
 from pydantic import Field, Strict, StringConstraints, ValidationInfo, field_validator
 
 from autoscaler.alarms.alarm import REPEAT_INTERVAL, Alarm, Severity, declared_id
 from autoscaler.alarms.evaluation import POLICY_SCHEME
+from autoscaler.alarms.rules import EventRule
 from autoscaler.alarms.time_constraints import TimeConstraint
 from autoscaler.declarations.fields import YEAR, Declared, Flag, Number, Short, Text, Whole
 from autoscaler.declarations.policy import timezone
 from autoscaler.declarations.wording import nearest, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Final
 
-    from autoscaler.declarations.rule import RuleDocument
+    from autoscaler.alarms.rules import Condition
 
 ACTION_KEYS: Final = ("ok_actions", "alarm_actions", "insufficient_data_actions")
-SCHEMES: Final = ("http", "https", "log", "policy")
-UNSUPPORTED_SCHEMES: Final = frozenset(("trust+http", "trust+https", "trust+heat", "zaqar", "trust+zaqar", "test"))
+SCHEMES: Final = (
+    *("http", "https", "log", "test", "policy"),
+    *("trust+http", "trust+https", "trust+heat", "zaqar", "trust+zaqar"),
+)
 READ_ONLY: Final = frozenset(
     ("alarm_id", "user_id", "timestamp", "state", "state_timestamp", "state_reason", "evaluate_timestamp", "links")
 )
@@ -82,7 +86,7 @@ class AlarmDocument(Declared):
     """One of the types of alarm."""
 
     project_id: Annotated[str, StringConstraints(strict=True, max_length=255)] = ""
-    """Scope of its measures, "any" for all projects, and owner of what it may move; "" is the operator's."""
+    """Scope of its measures and events, "any" for all projects, and owner of what it may move; "" is the operator's."""
 
     description: Annotated[str, StringConstraints(strict=True, max_length=4096)] = ""
     """For people."""
@@ -130,13 +134,16 @@ class AlarmDocument(Declared):
             raise ValueError("expected only with repeat_actions: true")
         return interval
 
-    def to_domain(self, rule: RuleDocument) -> Alarm:
+    def to_domain(self, rule: Condition) -> Alarm:
         """The alarm, each action once and in declared order."""
+        described = f"{self.type} alarm rule"
+        if isinstance(rule, EventRule):
+            described = f"Alarm when {rule.event_type} event occurred."
         return Alarm(
             **self.model_dump(exclude={"description", "time_constraints", "rule"}) | self._actions(),
             alarm_id=declared_id(self.project_id, self.name),
-            rule=rule.to_domain(),
-            description=self.description or f"{self.type} alarm rule",
+            rule=rule,
+            description=self.description or described,
             time_constraints=tuple(constraint.to_domain() for constraint in self.time_constraints),
         )
 
@@ -154,17 +161,25 @@ def action_fault(url: str) -> str:
     except ValueError as error:
         return f"expected a URL: {error}"
     match parts.scheme:
-        case "http" | "https":
+        case "http" | "https" | "trust+http" | "trust+https":
             return "" if parts.hostname and port != 0 else f"expected a URL such as {parts.scheme}://host/path"
         case "policy":
             return "" if policy_name(url) else "expected policy://NAME"
-        case "log":
+        case "zaqar" | "trust+zaqar":
+            return _queue_fault(parts.scheme, parse_qs(parts.query))
+        case "log" | "test" | "trust+heat":
             return ""
-        case scheme if scheme in UNSUPPORTED_SCHEMES:
-            return f"{scheme} actions are not supported yet; expected http, https, log or policy"
         case _:
             close = nearest(parts.scheme, SCHEMES) if parts.scheme else ""
-            return f"expected a URL with the scheme http, https, log or policy, got {url!r}{close}"
+            return f"expected a URL with one of the schemes {', '.join(SCHEMES)}, got {url!r}{close}"
+
+
+def _queue_fault(scheme: str, query: Mapping[str, Any]) -> str:
+    if scheme == "trust+zaqar" and "queue_name" not in query:
+        return "expected a URL such as trust+zaqar://?queue_name=NAME"
+    if not {"topic", "queue_name"} & query.keys():
+        return "expected a URL such as zaqar://?topic=TOPIC&subscriber=URL"
+    return ""
 
 
 def policy_name(url: str) -> str:
@@ -174,4 +189,4 @@ def policy_name(url: str) -> str:
 
 def _restored(url: str) -> str:
     scheme, _, rest = url.partition(":")
-    return f"{scheme.lower()}:{rest or '//'}"  # Aodh's GET shows log:// as log:
+    return f"{scheme.lower()}:{rest if rest.startswith('//') else f'//{rest}'}"  # Aodh's GET shows log:// as log:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.alarms.alarm import Alarm
-from autoscaler.alarms.rules import TreatMissingData
+from autoscaler.alarms.rules import Rule, TreatMissingData, leaves_of
 from autoscaler.declarations.alarm import ACTION_KEYS, policy_name
+from autoscaler.declarations.definitions import among_others
 from autoscaler.declarations.wording import nearest
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from autoscaler.declarations.items import Item
     from autoscaler.errors import Problem
+    from autoscaler.measures.derived import Derivation
 
     ValueT = TypeVar("ValueT")
 
@@ -34,6 +36,7 @@ class Contents:
     groups: list[Item[Group]] = field(default_factory=list)
     policies: list[Item[ScalingPolicy]] = field(default_factory=list)
     schedules: list[Item[Schedule]] = field(default_factory=list)
+    derived: list[Item[Derivation]] = field(default_factory=list)
     names: dict[str, set[str]] = field(default_factory=lambda: {"groups": set(), "policies": set()})
 
 
@@ -47,6 +50,7 @@ def cross_checked(contents: Contents, *, rules_only: bool = False) -> Iterator[P
     yield from _twice(contents.groups, lambda group: group.name, "among groups")
     yield from _twice(contents.policies, lambda policy: policy.name, "among policies")
     yield from _twice(contents.schedules, lambda schedule: schedule.name, "among schedules")
+    yield from _derived(contents)
     yield from _Relations(contents, rules_only=rules_only).problems()
 
 
@@ -72,6 +76,27 @@ def _twice(items: Iterable[Item[ValueT]], identity: Callable[[ValueT], str], whe
         first = seen.setdefault(identity(item.value), item)
         if first is not item:
             yield item.problem(f"expected a name of its own {where}; it is taken at {first.origin('name')}", "name")
+
+
+def _derived(contents: Contents) -> Iterator[Problem]:
+    """Derived metrics are made of measured ones, and each is looked at by itself."""
+    by_name: dict[str, Item[Derivation]] = {}
+    for item in contents.derived:
+        first = by_name.setdefault(item.raw["name"], item)
+        if first is not item:
+            expected = f"expected a name of its own among derived metrics; it is taken at {first.origin('name')}"
+            yield item.problem(expected, "name")
+    for item in contents.derived:
+        made_of = {("from",): item.value.base, ("divide_by", "metric"): item.value.divisor}
+        for path, metric in made_of.items():
+            if metric in by_name:
+                yield item.problem(f'expected a metric that is measured, "{metric}" is derived itself', *path)
+    for alarm in contents.alarms:
+        for leaf, place in zip(leaves_of(alarm.value.rule), alarm.leaves, strict=True):
+            if isinstance(leaf, Rule) and leaf.further_metrics:
+                expected = among_others((leaf.metric, *leaf.further_metrics), by_name)
+                if expected:
+                    yield alarm.problem(expected, *place, "metrics")
 
 
 def _known(item: Item[ValueT], name: str, names: set[str], what: str, *inner: str | int) -> Iterator[Problem]:
@@ -101,18 +126,18 @@ class _Relations:
             yield from self._members(alarm)
             yield from self._actions(alarm)
 
-    def _known_group(self, item: Item[Any], name: str, *inner: str) -> Iterator[Problem]:
+    def _known_group(self, item: Item[Any], name: str, *inner: str | int) -> Iterator[Problem]:
         return _known(item, name, self._contents.names["groups"], "group", *inner)
 
     def _members(self, item: Item[Alarm]) -> Iterator[Problem]:
-        name = item.value.rule.group
-        if name is None:
-            return
-        if not self._rules_only:
-            yield from self._known_group(item, name, item.rule_key, "group")
-        group = self._groups.get(name)
-        if group is not None and not item.value.may_move(group.project_id):
-            yield item.problem(_foreign(item.value, "group", name, group.project_id), item.rule_key, "group")
+        for leaf, place in zip(leaves_of(item.value.rule), item.leaves, strict=True):
+            if not isinstance(leaf, Rule) or leaf.group is None:
+                continue
+            if not self._rules_only:
+                yield from self._known_group(item, leaf.group, *place, "group")
+            group = self._groups.get(leaf.group)
+            if group is not None and not item.value.may_move(group.project_id):
+                yield item.problem(_foreign(item.value, "group", leaf.group, group.project_id), *place, "group")
 
     def _actions(self, item: Item[Alarm]) -> Iterator[Problem]:
         for key in ACTION_KEYS:
@@ -156,11 +181,12 @@ def _foreign(alarm: Alarm, what: str, name: str, owner: str) -> str:
 
 def _silence_behind(alarm: Alarm, key: str) -> str:
     """Why actions of ``key`` may be called though nothing was measured; "" where they are not."""
-    treated = alarm.rule.treat_missing_data
+    # one part of a composite alarm is enough, however it is joined: the others may be there and hold
+    treated = {leaf.treat_missing_data for leaf in leaves_of(alarm.rule) if isinstance(leaf, Rule)}
     if key == "insufficient_data_actions":
         return "missing data calls this action"
-    if key == "alarm_actions" and treated is TreatMissingData.BREACHING:
+    if key == "alarm_actions" and TreatMissingData.BREACHING in treated:
         return "treat_missing_data: breaching makes missing data call this action"
-    if key == "ok_actions" and treated is TreatMissingData.OK:
+    if key == "ok_actions" and TreatMissingData.OK in treated:
         return "treat_missing_data: ok makes missing data call this action"
     return ""

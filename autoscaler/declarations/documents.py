@@ -191,7 +191,9 @@ class _Composer:
 
     def _say_nothing(self) -> None:
         self._problems.append(
-            self._document.problem((), "expected alarms, groups, policies or schedules, but the file is empty")
+            self._document.problem(
+                (), "expected alarms, groups, policies, schedules or derived_metrics, but the file is empty"
+            )
         )
 
     def _node(self, event: yaml.Event, path: Path, depth: int) -> tuple[Any, int]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from autoscaler.measures.match import EVERYTHING, to_search
+from autoscaler.alarms.rules import EventRule, plain
 
 if TYPE_CHECKING:
     from autoscaler.alarms.alarm import Alarm
     from autoscaler.declarations.documents import Origin
     from autoscaler.errors import Problem
+    from autoscaler.measures.derived import Derivation
     from autoscaler.scaling.group import Group
     from autoscaler.scaling.policy import ScalingPolicy, Schedule
 
@@ -26,8 +27,10 @@ class Declarations:
     Attributes:
         alarms: by alarm id.
         groups: by name, as are ``policies`` and ``schedules``.
+        derived: how derived metrics are made, by name; those that come with the program too.
         generation: hash of what is declared; comments, order and the names of files play no part.
-        origins: places by ``alarm ID``, ``group NAME``, ``policy NAME`` and ``schedule NAME``.
+        origins: places by ``alarm ID``, ``group NAME``, ``policy NAME``, ``schedule NAME`` and
+            ``derived metric NAME``.
         texts: the files that it was read from.
         ignored: keys that were taken and have no effect.
     """
@@ -36,6 +39,7 @@ class Declarations:
     groups: Mapping[str, Group] = field(default_factory=dict)
     policies: Mapping[str, ScalingPolicy] = field(default_factory=dict)
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    derived: Mapping[str, Derivation] = field(default_factory=dict)
     generation: str = ""
     origins: Mapping[str, Origin] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -45,7 +49,7 @@ class Declarations:
         """Where a thing is declared.
 
         Args:
-            kind: ``alarm``, ``group``, ``policy`` or ``schedule``.
+            kind: ``alarm``, ``group``, ``policy``, ``schedule`` or ``derived metric``.
             name: of it; for an alarm its id.
         """
         return self.origins[f"{kind} {name}"]
@@ -56,6 +60,7 @@ def digest(declared: Declarations) -> str:
     values = [
         [_alarm(alarm) for _, alarm in sorted(declared.alarms.items())],
         *([value for _, value in sorted(kind.items())] for kind in _by_name(declared)),
+        sorted(declared.derived.items()),
     ]
     return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()[:24]
 
@@ -65,6 +70,5 @@ def _by_name(declared: Declarations) -> tuple[Mapping[str, Any], ...]:
 
 
 def _alarm(alarm: Alarm) -> list[Any]:
-    # kinds of match have equal fields, so they are spelled out
-    rule = msgspec.structs.replace(alarm.rule, match=EVERYTHING)
-    return [to_search(alarm.rule.match), msgspec.structs.replace(alarm, rule=rule)]
+    # kinds of match have equal fields, so the rule is spelled out
+    return [plain(alarm.rule), msgspec.structs.replace(alarm, rule=EventRule())]

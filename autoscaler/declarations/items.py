@@ -21,14 +21,14 @@ class Item(Generic[ValueT]):
         raw: the mapping it was read from.
         source: the file.
         path: its place in the file.
-        rule_key: what an alarm's rule is called in the file.
+        leaves: of an alarm, the place of each of :func:`autoscaler.alarms.rules.leaves_of` its rule in the mapping.
     """
 
     value: ValueT
     raw: dict[str, Any]
     source: Document
     path: Path
-    rule_key: str = "rule"
+    leaves: tuple[Path, ...] = ()
 
     def origin(self, *inner: str | int) -> Origin:
         """The place of the thing, or of what stands at ``inner`` in it."""

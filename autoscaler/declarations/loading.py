@@ -3,50 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pydantic import BaseModel, ValidationError
 
+from autoscaler.alarms.rules import CompositeRule, Condition, Leaf, Rule, leaves_of
 from autoscaler.declarations.alarm import ACTION_KEYS, READ_ONLY, AlarmDocument, action_fault, policy_name
 from autoscaler.declarations.checks import Contents, cross_checked
+from autoscaler.declarations.derived import SHIPPED, DerivedDocument, shipped
 from autoscaler.declarations.documents import Document, Path, read
 from autoscaler.declarations.generation import Declarations, digest
 from autoscaler.declarations.items import Item
 from autoscaler.declarations.policy import GroupDocument, PolicyDocument, ScheduleDocument
-from autoscaler.declarations.rule import RULES, UNSUPPORTED_TYPES, GnocchiAggregationRule, RuleDocument
+from autoscaler.declarations.reading import TYPES, Reader
 from autoscaler.declarations.targets import TARGETS
-from autoscaler.declarations.wording import explained, one_of, shown, unknown_key
+from autoscaler.declarations.wording import one_of, shown, unknown_key
 from autoscaler.errors import DeclarationError, Problem
 
 if TYPE_CHECKING:
-    from typing import Final, TypeVar
+    from typing import Final
 
-    DocumentT = TypeVar("DocumentT", bound=BaseModel)
+SECTIONS: Final = ("alarms", "groups", "policies", "schedules", "derived_metrics")
+SHORT_TYPES: Final = ("threshold", "aggregation")
+"""Ours; the others are Aodh's, and are taken with what Aodh's GET adds to them."""
 
-SECTIONS: Final = ("alarms", "groups", "policies", "schedules")
 
-
-def load(texts: Mapping[str, str], *, rules_only: bool = False) -> Declarations:
+def load(texts: Mapping[str, str], *, rules_only: bool = False, mixed_as_aodh: bool = False) -> Declarations:
     """Everything that YAML texts declare.
 
     Args:
-        texts: by file name, as problems shall name it. Any file may hold any of the four sections.
+        texts: by file name, as problems shall name it. Any file may hold any of the sections.
         rules_only: alarms may name policies and groups that are not among the texts. Such actions are left out, such
             a rule looks at every series that matches, and ``ignored`` says so.
+        mixed_as_aodh: how composite alarms resolve mixed values, see :class:`autoscaler.alarms.rules.CompositeRule`.
 
     Raises:
         DeclarationError: with every problem of every file; nothing was loaded.
     """
-    loader = _Loader()
+    loader = _Loader(mixed_as_aodh=mixed_as_aodh)
     for file, text in texts.items():
         document, problems = read(file, text)
         loader.problems += problems
         if document is not None:
             loader.read(document)
     loader.own_policies()
+    loader.add_shipped()
+    loader.derive()
     problems = loader.problems + list(cross_checked(loader.contents, rules_only=rules_only))
     if problems:
         raise DeclarationError(tuple(sorted(set(problems), key=lambda p: (p.file, p.line, p.column, p.key))))
@@ -60,13 +64,13 @@ def dump(declarations: Declarations) -> bytes:
     return json.dumps(dict(declarations.texts), sort_keys=True).encode()
 
 
-def parse(documents: bytes) -> Declarations:
-    """The inverse of :func:`dump`.
+def parse(documents: bytes, *, mixed_as_aodh: bool = False) -> Declarations:
+    """The inverse of :func:`dump`; ``mixed_as_aodh`` as of :func:`load`.
 
     Raises:
         DeclarationError: another version of the program wrote what this one cannot read.
     """
-    return load(json.loads(documents))
+    return load(json.loads(documents), mixed_as_aodh=mixed_as_aodh)
 
 
 def _declarations(loader: _Loader, texts: Mapping[str, str]) -> Declarations:
@@ -75,11 +79,13 @@ def _declarations(loader: _Loader, texts: Mapping[str, str]) -> Declarations:
     origins |= {f"group {item.value.name}": item.origin() for item in contents.groups}
     origins |= {f"policy {item.value.name}": item.origin() for item in contents.policies}
     origins |= {f"schedule {item.value.name}": item.origin() for item in contents.schedules}
+    origins |= {f"derived metric {item.raw['name']}": item.origin() for item in contents.derived}
     declarations = Declarations(
         alarms={item.value.alarm_id: item.value for item in contents.alarms},
         groups={item.value.name: item.value for item in contents.groups},
         policies={item.value.name: item.value for item in contents.policies},
         schedules={item.value.name: item.value for item in contents.schedules},
+        derived={item.raw["name"]: item.value for item in contents.derived},
         origins=origins,
         texts=dict(texts),
         ignored=tuple(loader.ignored),
@@ -87,11 +93,11 @@ def _declarations(loader: _Loader, texts: Mapping[str, str]) -> Declarations:
     return replace(declarations, generation=digest(declarations))
 
 
-class _Loader:
+class _Loader(Reader):
     """Reads documents one after another and collects what is in them and wrong with them."""
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, *, mixed_as_aodh: bool) -> None:
+        super().__init__(mixed_as_aodh=mixed_as_aodh)
         self.ignored: list[Problem] = []
         self.contents = Contents()
 
@@ -130,12 +136,35 @@ class _Loader:
                         self.ignored.append(item.problem(f'left out: policy "{name}" is not declared', key, index))
                         kept = changes.get(key, getattr(item.value, key))
                         changes[key] = tuple(action for action in kept if action != url)
-            group = item.value.rule.group
-            if group is not None and group not in names["groups"]:
-                expected = f'left out: group "{group}" is not declared, every series counts'
-                self.ignored.append(item.problem(expected, item.rule_key, "group"))
-                changes["rule"] = msgspec.structs.replace(item.value.rule, group=None)
+            leaves = list(leaves_of(item.value.rule))
+            for at, leaf in enumerate(leaves):
+                if isinstance(leaf, Rule) and leaf.group is not None and leaf.group not in names["groups"]:
+                    expected = f'left out: group "{leaf.group}" is not declared, every series counts'
+                    self.ignored.append(item.problem(expected, *item.leaves[at], "group"))
+                    leaves[at] = msgspec.structs.replace(leaf, group=None)
+            changes["rule"] = _of_leaves(item.value.rule, leaves)
             self.contents.alarms[number] = replace(item, value=msgspec.structs.replace(item.value, **changes))
+
+    def add_shipped(self) -> None:
+        """The derived metrics that are always there, but for those whose name or parts are declared."""
+        document, problems = read(SHIPPED, shipped())
+        assert document is not None
+        assert not problems
+        declared = {item.raw["name"] for item in self.contents.derived}
+        for index, raw in enumerate(document.value["derived_metrics"]):
+            if not declared & {raw["name"], raw["from"], raw["divide_by"]["metric"]}:
+                self._derived(document, ("derived_metrics", index), raw)
+
+    def derive(self) -> None:
+        """Tell rules over derived metrics, once every file is read, how these are made."""
+        derived = {item.raw["name"]: item.value for item in self.contents.derived}
+        for number, item in enumerate(self.contents.alarms):
+            leaves = [
+                msgspec.structs.replace(leaf, derivation=derived.get(leaf.metric)) if isinstance(leaf, Rule) else leaf
+                for leaf in leaves_of(item.value.rule)
+            ]
+            alarm = msgspec.structs.replace(item.value, rule=_of_leaves(item.value.rule, leaves))
+            self.contents.alarms[number] = replace(item, value=alarm)
 
     def _thing(self, document: Document, path: Path, raw: Any) -> None:
         if not isinstance(raw, dict):
@@ -147,6 +176,8 @@ class _Loader:
         match section:
             case "alarms":
                 self._alarm(document, path, raw)
+            case "derived_metrics":
+                self._derived(document, path, raw)
             case "groups":
                 self._group(document, path, raw)
             case "policies":
@@ -156,29 +187,20 @@ class _Loader:
 
     def _alarm(self, document: Document, path: Path, raw: dict[str, Any]) -> None:
         kind = raw.get("type")
-        if not isinstance(kind, str) or kind not in RULES:
-            self._without_type(document, path, kind, raw)
+        if not isinstance(kind, str) or kind not in TYPES:
+            expected = one_of(TYPES, kind) if kind is not None else f"missing; expected one of {', '.join(TYPES)}"
+            self.problems.append(document.problem((*path, "type"), expected))
+            self._faulty_actions(document, path, raw)
             return
-        body, rule_key = self._aodh_body(document, path, raw, kind) if kind.startswith("gnocchi_") else (raw, "rule")
-        common = self._validated(AlarmDocument, document, path, body, renamed={"rule": rule_key})
-        rule = self._rule(RULES[kind], document, (*path, rule_key), body)
+        body, rule_key = (raw, "rule") if kind in SHORT_TYPES else self._aodh_body(document, path, raw, kind)
+        common = self.validated(AlarmDocument, document, path, body, renamed={"rule": rule_key})
+        project_id = own if isinstance(own := body.get("project_id"), str) else ""
+        rule = body.get("rule")
+        found = None if rule is None else self.condition(kind, document, (*path, rule_key), rule, project_id)
         faulty = self._faulty_actions(document, path, raw)
-        if common is None or rule is None or faulty or self._foreign_scope(document, (*path, rule_key), common, rule):
-            return
-        self.contents.alarms.append(Item(common.to_domain(rule), raw, document, path, rule_key))
-
-    def _rule(self, model: type[RuleDocument], document: Document, path: Path, body: dict[str, Any]) -> Any:
-        return self._validated(model, document, path, body["rule"]) if body.get("rule") is not None else None
-
-    def _without_type(self, document: Document, path: Path, kind: Any, raw: dict[str, Any]) -> None:
-        if kind is None:
-            expected = f"missing; expected one of {', '.join(RULES)}"
-        elif isinstance(kind, str) and kind in UNSUPPORTED_TYPES:
-            expected = f"{kind} alarms are not supported yet; expected one of {', '.join(RULES)}"
-        else:
-            expected = one_of(RULES, kind)
-        self.problems.append(document.problem((*path, "type"), expected))
-        self._faulty_actions(document, path, raw)
+        if common is not None and found is not None and not faulty:
+            leaves = tuple((rule_key, *leaf) for leaf in found.leaves)
+            self.contents.alarms.append(Item(common.to_domain(found.condition), raw, document, path, leaves=leaves))
 
     def _aodh_body(self, document: Document, path: Path, raw: dict[str, Any], kind: str) -> tuple[dict[str, Any], str]:
         """A body as Aodh takes or answers it, in our form, and what its rule is called there."""
@@ -206,17 +228,13 @@ class _Loader:
         self.problems += found
         return bool(found)
 
-    def _foreign_scope(self, document: Document, path: Path, alarm: AlarmDocument, rule: RuleDocument) -> bool:
-        """Refuse a query that Aodh has scoped to a project which is not the alarm's."""
-        project_id = rule.scoped_to if isinstance(rule, GnocchiAggregationRule) else None
-        if project_id is None or project_id == alarm.project_id:
-            return False
-        expected = f'Aodh has scoped this query to project "{project_id}"; expected the alarm to have that project_id'
-        self.problems.append(document.problem((*path, "query"), expected))
-        return True
+    def _derived(self, document: Document, path: Path, raw: dict[str, Any]) -> None:
+        derived = self.validated(DerivedDocument, document, path, raw)
+        if derived is not None:
+            self.contents.derived.append(Item(derived.to_domain(), raw, document, path))
 
     def _group(self, document: Document, path: Path, raw: dict[str, Any]) -> None:
-        common = self._validated(GroupDocument, document, path, raw)
+        common = self.validated(GroupDocument, document, path, raw)
         target = raw.get("target")
         if target is None:
             return  # said already
@@ -230,18 +248,18 @@ class _Loader:
             self.problems.append(document.problem((*place, "type"), expected))
             return
         own = {key: value for key, value in target.items() if key != "type"}
-        options = self._validated(TARGETS[kind], document, place, own)
+        options = self.validated(TARGETS[kind], document, place, own)
         if common is not None and options is not None:
             group = common.to_domain(kind, options.model_dump(mode="json", exclude_none=True))
             self.contents.groups.append(Item(group, raw, document, path))
 
     def _policy(self, document: Document, path: Path, raw: dict[str, Any]) -> None:
-        policy = self._validated(PolicyDocument, document, path, raw)
+        policy = self.validated(PolicyDocument, document, path, raw)
         if policy is not None:
             self.contents.policies.append(Item(policy.to_domain(), raw, document, path))
 
     def _schedule(self, document: Document, path: Path, raw: dict[str, Any]) -> None:
-        schedule = self._validated(ScheduleDocument, document, path, raw)
+        schedule = self.validated(ScheduleDocument, document, path, raw)
         if schedule is None:
             return
         if schedule.min_size is schedule.max_size is schedule.desired_capacity is None:
@@ -250,23 +268,9 @@ class _Loader:
             return
         self.contents.schedules.append(Item(schedule.to_domain(), raw, document, path))
 
-    def _validated(
-        self,
-        model: type[DocumentT],
-        document: Document,
-        path: Path,
-        raw: Any,
-        *,
-        renamed: Mapping[str, str] | None = None,
-    ) -> DocumentT | None:
-        """``raw`` as a ``model``; None, with every problem noted at its place, where it is not."""
-        try:
-            return model.model_validate(raw)
-        except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                loc = tuple(step for step in detail["loc"] if step != "[key]")
-                first = [(renamed or {}).get(str(step), step) for step in loc[:1]]
-                of_key = detail["type"] == "extra_forbidden" or loc != detail["loc"]
-                place = document.origin((*path, *first, *loc[1:]), of_key=of_key)
-                self.problems.append(place.problem(explained(detail, model)))
-            return None
+
+def _of_leaves(condition: Condition, leaves: Sequence[Leaf]) -> Condition:
+    """``condition`` with other leaves in the place of its own."""
+    if isinstance(condition, CompositeRule):
+        return msgspec.structs.replace(condition, leaves=tuple(leaves))
+    return leaves[0] if leaves else condition

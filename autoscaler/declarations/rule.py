@@ -16,7 +16,7 @@ from autoscaler.alarms.rules import ComparisonOperator, EvaluateWhen, Rule, Trea
 from autoscaler.declarations.fields import YEAR, Declared, Name, Number, Short, Whole
 from autoscaler.declarations.wording import shown
 from autoscaler.measures.aggregation import Differences, parse, parse_reaggregation
-from autoscaler.measures.match import EVERYTHING, And, Equals, Match, MatchError, Or, all_equal, from_search
+from autoscaler.measures.match import MAX_LEVELS, And, Equals, Match, Or, all_equal, from_search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,17 +32,17 @@ def _as_text(value: Any) -> str:
     return value
 
 
+MAX_METRICS: Final = 100
+"""Metrics that one rule looks at."""
+
 Attribute = Annotated[str, BeforeValidator(_as_text)]
 Seconds = Annotated[Number, Field(ge=0, le=YEAR)]
 
 
 class RuleDocument(Declared):
-    """What all rules have in common."""
+    """What all rules over measures have in common."""
 
     default_window: ClassVar[WindowKind] = WindowKind.SLIDING
-
-    metric: Short
-    """The name of a metric."""
 
     comparison_operator: ComparisonOperator = ComparisonOperator.EQ
     """How an aggregate is compared with the threshold."""
@@ -142,7 +142,14 @@ class RuleDocument(Declared):
         raise NotImplementedError
 
 
-class OneResource(RuleDocument):
+class OneMetric(RuleDocument):
+    """A rule over series of one metric."""
+
+    metric: Short
+    """The name of a metric."""
+
+
+class OneResource(OneMetric):
     """A rule over one series."""
 
     resource_id: Short
@@ -161,7 +168,7 @@ class OneResource(RuleDocument):
 
     def _scope(self) -> dict[str, Any]:
         wanted = {key: value for key, value in self.match.items() if key != "id"} | {"resource_id": self.resource_id}
-        return {"single": True, "match": all_equal(wanted)}
+        return {"metric": self.metric, "single": True, "match": all_equal(wanted)}
 
 
 class ManySeries(RuleDocument):
@@ -175,12 +182,22 @@ class ManySeries(RuleDocument):
     def _is_reaggregation(cls, name: str) -> str:
         return parse_reaggregation(name)
 
-    def _across(self) -> str:
-        base = parse(self.aggregation_method).base
-        return self.reaggregation_method or ("mean" if base in {"last", "first"} else base)
+    def _across(self) -> dict[str, Any]:
+        return {"single": False, "reaggregation_method": self.reaggregation_method or across(self.aggregation_method)}
 
 
-class AggregationRule(ManySeries):
+def across(aggregation_method: str) -> str:
+    """The method across series that goes with one within each."""
+    base = parse(aggregation_method).base
+    return "mean" if base in {"last", "first"} else base
+
+
+def is_rate(aggregation_method: str) -> bool:
+    """Whether Aodh's aggregation alarms take the differences of the aggregate for it."""
+    return parse(aggregation_method).differences is Differences.RATE
+
+
+class AggregationRule(OneMetric, ManySeries):
     """``aggregation``: series that match, or those of a group's members."""
 
     match: dict[Short, Attribute] | None = None
@@ -196,12 +213,7 @@ class AggregationRule(ManySeries):
         return self
 
     def _scope(self) -> dict[str, Any]:
-        return {
-            "single": False,
-            "match": all_equal(self.match or {}),
-            "group": self.group,
-            "reaggregation_method": self._across(),
-        }
+        return {"metric": self.metric, "match": all_equal(self.match or {}), "group": self.group, **self._across()}
 
 
 class GnocchiResourcesRule(OneResource):
@@ -213,7 +225,25 @@ class GnocchiResourcesRule(OneResource):
     """Not looked at, as in Aodh."""
 
 
-class GnocchiAggregationRule(ManySeries):
+class GnocchiMetricsRule(ManySeries):
+    """``gnocchi_aggregation_by_metrics_threshold_rule``, as Aodh and Heat write it."""
+
+    default_window: ClassVar[WindowKind] = WindowKind.ALIGNED
+
+    metrics: Annotated[tuple[Short, ...], Field(min_length=1, max_length=MAX_METRICS)]
+    """A list of names of metrics; every series of any of them counts."""
+
+    def _scope(self) -> dict[str, Any]:
+        metric, *further = dict.fromkeys(self.metrics)
+        return {
+            "metric": metric,
+            "further_metrics": tuple(further),
+            "rate_of_aggregate": is_rate(self.aggregation_method),
+            **self._across(),
+        }
+
+
+class GnocchiAggregationRule(OneMetric, ManySeries):
     """``gnocchi_aggregation_by_resources_threshold_rule``, as Aodh and Heat write it."""
 
     default_window: ClassVar[WindowKind] = WindowKind.ALIGNED
@@ -230,19 +260,7 @@ class GnocchiAggregationRule(ManySeries):
     @field_validator("query")
     @classmethod
     def _is_search(cls, query: Any) -> Match:
-        if isinstance(query, str):
-            try:
-                query = json.loads(query)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"expected a string of JSON: {error}") from error
-            except RecursionError as error:
-                raise ValueError("expected a search of fewer levels") from error
-        try:
-            return EVERYTHING if query == {} else from_search(query)
-        except MatchError as error:
-            raise ValueError(str(error)) from error
-        except RecursionError as error:
-            raise ValueError("expected a search of fewer levels") from error
+        return search(query)
 
     @property
     def scoped_to(self) -> str | None:
@@ -251,32 +269,49 @@ class GnocchiAggregationRule(ManySeries):
 
     def _scope(self) -> dict[str, Any]:
         return {
-            "single": False,
-            "match": _plain(_unscoped(self.query).match),
+            "metric": self.metric,
+            "match": unscoped(self.query),
             "group": self.group,
-            "reaggregation_method": self._across(),
-            "rate_of_aggregate": parse(self.aggregation_method).differences is Differences.RATE,
+            "rate_of_aggregate": is_rate(self.aggregation_method),
+            **self._across(),
         }
+
+
+def search(query: Any) -> Match:
+    """The predicate that a Gnocchi search stands for, given as an object or as a string of JSON.
+
+    Raises:
+        ValueError: it is none; says what was expected.
+    """
+    if isinstance(query, str):
+        try:
+            query = json.loads(query)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"expected a string of JSON: {error}") from error
+        except RecursionError as error:
+            raise ValueError(f"expected a search of at most {MAX_LEVELS} levels") from error
+    return from_search(query)
 
 
 RULES: Final[Mapping[str, type[RuleDocument]]] = {
     "threshold": OneResource,
     "aggregation": AggregationRule,
     "gnocchi_resources_threshold": GnocchiResourcesRule,
+    "gnocchi_aggregation_by_metrics_threshold": GnocchiMetricsRule,
     "gnocchi_aggregation_by_resources_threshold": GnocchiAggregationRule,
 }
 """By type of alarm."""
-
-UNSUPPORTED_TYPES: Final = frozenset(
-    ("gnocchi_aggregation_by_metrics_threshold", "composite", "event", "prometheus", "loadbalancer_member_health")
-)
-"""Aodh's other types."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
     match: Match
     project_id: str | None = None  # None means that Aodh has not scoped it
+
+
+def unscoped(match: Match) -> Match:
+    """A search as a rule keeps it: without what Aodh puts around it, equal ones spelled alike."""
+    return _plain(_unscoped(match).match)
 
 
 def _unscoped(match: Match) -> _Search:

@@ -60,7 +60,7 @@ def shown(value: object) -> str:
     elif isinstance(value, list | dict):
         text = "a list" if isinstance(value, list) else "a mapping"
     else:
-        text = repr(value)
+        text = hex(value) if isinstance(value, int) and value.bit_length() > 1024 else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -80,6 +80,9 @@ def explained(error: ErrorDetails, model: type[BaseModel]) -> str:
         name, words = _BOUNDS[kind]
         bound = context[name]
         return f"expected {words} {int(bound) if bound == int(bound) else bound}, got {shown(got)}"
+    if kind in {"too_short", "too_long"}:
+        bound, words = ("min_length", "at least") if kind == "too_short" else ("max_length", "at most")
+        return f"expected {words} {context[bound]} of them, got {context['actual_length']}"
     if kind == "string_too_short":
         return f"expected text, got {shown(got)}"
     if kind == "string_too_long":

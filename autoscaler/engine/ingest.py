@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -102,12 +103,9 @@ class Ingest:
         self._store = store
         self._listener = listener
         self._copies = WindowCopies()
-        self._heard: dict[str, None] = {}
-
-    @property
-    def heard(self) -> Collection[str]:
-        """Names of the metrics that came in lately, whether any alarm asks for them or not."""
-        return self._heard.keys()
+        self._heard: dict[tuple[str, str], None] = {}
+        self.heard: Mapping[str, Collection[str]] = {}
+        """Names of the metrics that came in lately, by project, whether any alarm asks for them or not."""
 
     def forget(self, window_ids: Iterable[str]) -> None:
         """Hold nothing of windows that nobody looks at any more."""
@@ -141,11 +139,18 @@ class Ingest:
         return self._applied(router, measures, answered)
 
     def _hear(self, measures: Sequence[Measure]) -> None:
-        for name in {measure.metric for measure in measures}:
+        names = {(measure.project_id, measure.metric) for measure in measures}
+        new = not names <= self._heard.keys()
+        for name in names:
             self._heard.pop(name, None)
             self._heard[name] = None
         while len(self._heard) > HEARD_METRICS:
             del self._heard[next(iter(self._heard))]
+        if new:
+            heard: defaultdict[str, list[str]] = defaultdict(list)
+            for project_id, metric in self._heard:
+                heard[project_id].append(metric)
+            self.heard = heard
 
     def _routed(self, router: Router, measures: Sequence[Measure]) -> tuple[dict[str, _Pending], int]:
         pending: dict[str, _Pending] = {}

@@ -1,27 +1,84 @@
-"""Which series a rule looks at: a predicate over a measure's attributes.
+r"""Which series a rule looks at: a predicate over a measure's attributes.
 
-The form on the wire is Gnocchi's resource search JSON, of which ``=``, ``and``, ``or`` and ``not`` are known here
-(gnocchi/rest/api.py, ``ResourceSearchSchema``, 4.7.1). Attributes are ``project_id``, ``resource_id`` (also ``id``,
-as Gnocchi calls it) and every key of a measure's metadata. Values are compared as text.
+The form on the wire is Gnocchi's resource search JSON (gnocchi/rest/api.py, ``ResourceSearchSchema``, 4.7.1), all of
+it. Attributes are ``project_id``, ``resource_id`` (also ``id`` and ``original_resource_id``, as Gnocchi calls it) and
+every key of a measure's metadata; others that Gnocchi knows (``ended_at``, ``lifespan``, ``created_by_project_id``)
+are missing in every measure.
+
+As in the SQL that Gnocchi makes of it, what is said of a missing attribute is neither true nor false, and neither is
+its negation; only ``null`` asks whether it is missing. Equality is that of texts. What is ordered is compared as
+numbers where both sides are, else as text, code point by code point. ``like`` minds case and knows ``%``, ``_`` and
+``\`` before one of them, as in PostgreSQL.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import operator
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, assert_never
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
     from autoscaler.measures.measure import Measure
+
+MAX_LEVELS = 64
+"""Deepest nesting of a search."""
+
+
+class Order(StrEnum):
+    """How what is ordered is compared."""
+
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
 
 
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """True of measures whose attribute has exactly this value; a missing attribute equals nothing."""
+    """True of measures whose attribute has exactly this value."""
 
     attribute: str
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """True of measures whose attribute has one of these values."""
+
+    attribute: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """True of measures whose attribute lies on this side of the value."""
+
+    attribute: str
+    order: Order
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """True of measures whose attribute has this form."""
+
+    attribute: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """True of measures that say nothing of the attribute."""
+
+    attribute: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +97,30 @@ class Or:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """True where its part is not."""
+    """True where its part is false."""
 
     part: Match
 
 
-Match = Equals | And | Or | Not
+Match = Equals | OneOf | Ordered | Like | Missing | And | Or | Not
 
 EVERYTHING = And(())
+
+_ALIASES: Final[Mapping[str, str]] = {"id": "resource_id", "original_resource_id": "resource_id"}
+_ORDERS: Final[Mapping[str, Order]] = {
+    **dict.fromkeys(("<", "lt"), Order.LT),
+    **dict.fromkeys(("<=", "≤", "le"), Order.LE),
+    **dict.fromkeys((">", "gt"), Order.GT),
+    **dict.fromkeys((">=", "≥", "ge"), Order.GE),
+}
+_COMPARED: Final[Mapping[Order, Callable[[Any, Any], bool]]] = {
+    Order.LT: operator.lt,
+    Order.LE: operator.le,
+    Order.GT: operator.gt,
+    Order.GE: operator.ge,
+}
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_KNOWN = "=, !=, <, <=, >, >=, in, like, and, or, not (also eq, ne, lt, le, gt, ge, ==, ≠, ≤, ≥, ∈, ∧, ∨)"
 
 
 class MatchError(ValueError):
@@ -60,41 +133,79 @@ def all_equal(attributes: Mapping[str, str]) -> Match:
 
 
 def from_search(search: object) -> Match:
-    """The predicate a Gnocchi resource search stands for.
+    """The predicate a Gnocchi resource search stands for; ``{}`` is true of everything.
 
     Raises:
         MatchError: an operator or shape that is not known; nothing was guessed.
     """
+    return _read(search, MAX_LEVELS)
+
+
+def _read(search: object, levels: int) -> Match:
+    if search == {}:
+        return EVERYTHING
     if not isinstance(search, Mapping) or len(search) != 1:
         raise MatchError('expected an object with exactly one operator, such as {"=": {"server_group": "web"}}')
-    ((operator, operand),) = search.items()
-    match operator:
-        case "=" | "==" | "eq":
-            return _equals(operand)
-        case "and" | "or":
+    if levels == 0:
+        raise MatchError(f"expected a search of at most {MAX_LEVELS} levels")
+    ((name, operand),) = search.items()
+    match name:
+        case "and" | "∧" | "or" | "∨":
             if not isinstance(operand, list) or not operand:
-                raise MatchError(f'"{operator}" expects a list of at least one search')
-            parts = tuple(from_search(part) for part in operand)
-            return And(parts) if operator == "and" else Or(parts)
+                raise MatchError(f'"{name}" expects a list of at least one search')
+            parts = tuple(_read(part, levels - 1) for part in operand)
+            return And(parts) if name in {"and", "∧"} else Or(parts)
         case "not":
-            return Not(from_search(operand))
+            return Not(_read(operand, levels - 1))
         case _:
-            raise MatchError(f'unknown operator "{operator}"; known are "=", "and", "or", "not"')
+            return _of_attribute(name, operand)
 
 
-def _equals(operand: object) -> Match:
+def _of_attribute(name: object, operand: object) -> Match:
+    match name:
+        case "=" | "==" | "eq":
+            attribute, value = _pair(name, operand)
+            return Missing(attribute) if value is None else Equals(attribute, _text(name, value))
+        case "!=" | "≠" | "ne":
+            attribute, value = _pair(name, operand)
+            return Not(Missing(attribute) if value is None else Equals(attribute, _text(name, value)))
+        case "in" | "∈":
+            attribute, values = _pair(name, operand)
+            if not isinstance(values, list) or not values:
+                raise MatchError(f'"{name}" expects {{"attribute": ["value", …]}} with at least one value')
+            return OneOf(attribute, tuple(dict.fromkeys(_text(name, value) for value in values)))
+        case "like":
+            attribute, value = _pair(name, operand)
+            pattern = _text(name, value)
+            _tokens(pattern)
+            return Like(attribute, pattern)
+        case str() if name in _ORDERS:
+            attribute, value = _pair(name, operand)
+            return Ordered(attribute, _ORDERS[name], _text(name, value))
+        case _:
+            raise MatchError(f'unknown operator "{name}"; known are {_KNOWN}')
+
+
+def _pair(name: object, operand: object) -> tuple[str, Any]:
     if not isinstance(operand, Mapping) or len(operand) != 1:
-        raise MatchError('"=" expects an object with exactly one attribute')
+        raise MatchError(f'"{name}" expects an object with exactly one attribute')
     ((attribute, value),) = operand.items()
+    if not isinstance(attribute, str):
+        raise MatchError(f'"{name}" expects {{"attribute": "value"}}')
+    return _canonical(attribute), value
+
+
+def _text(name: object, value: object) -> str:
+    """A value as measures have it: numbers and booleans as JSON spells them."""
     if isinstance(value, bool | int | float):
-        value = json.dumps(value)
-    if not isinstance(attribute, str) or not isinstance(value, str):
-        raise MatchError('"=" expects {"attribute": "value"}')
-    return Equals(_canonical(attribute), value)
+        return json.dumps(value)
+    if not isinstance(value, str):
+        raise MatchError(f'"{name}" expects {{"attribute": "value"}}, a text, a number, true or false')
+    return value
 
 
 def _canonical(attribute: str) -> str:
-    return "resource_id" if attribute == "id" else attribute
+    return _ALIASES.get(attribute, attribute)
 
 
 def to_search(match: Match) -> Any:
@@ -102,8 +213,16 @@ def to_search(match: Match) -> Any:
     match match:
         case Equals(attribute, value):
             return {"=": {attribute: value}}
+        case OneOf(attribute, values):
+            return {"in": {attribute: list(values)}}
+        case Ordered(attribute, order, value):
+            return {order.value: {attribute: value}}
+        case Like(attribute, pattern):
+            return {"like": {attribute: pattern}}
+        case Missing(attribute):
+            return {"=": {attribute: None}}
         case And(parts):
-            return {"and": [to_search(part) for part in parts]}
+            return {"and": [to_search(part) for part in parts]} if parts else {}
         case Or(parts):
             return {"or": [to_search(part) for part in parts]}
         case Not(part):
@@ -114,17 +233,105 @@ def to_search(match: Match) -> Any:
 
 def holds(match: Match, measure: Measure) -> bool:
     """Whether ``match`` is true of ``measure``. Total."""
+    return _truth(match, measure) is True
+
+
+def _truth(match: Match, measure: Measure) -> bool | None:
+    """Whether ``match`` is true or false; None where that is not known, since an attribute is missing."""
     match match:
-        case Equals(attribute, value):
-            return attribute_of(measure, attribute) == value
         case And(parts):
-            return all(holds(part, measure) for part in parts)
+            return _all(_truth(part, measure) for part in parts)
         case Or(parts):
-            return any(holds(part, measure) for part in parts)
+            return _negated(_all(_negated(_truth(part, measure)) for part in parts))
         case Not(part):
-            return not holds(part, measure)
+            return _negated(_truth(part, measure))
+        case Missing(attribute):
+            return attribute_of(measure, attribute) is None
+        case Equals() | OneOf() | Ordered() | Like():
+            value = attribute_of(measure, match.attribute)
+            return None if value is None else _is_true_of(match, value)
         case _:
             assert_never(match)
+
+
+def _is_true_of(match: Equals | OneOf | Ordered | Like, value: str) -> bool:
+    match match:
+        case Equals():
+            return value == match.value
+        case OneOf():
+            return value in match.values
+        case Ordered():
+            return _compared(value, match.order, match.value)
+        case Like():
+            return _is_like(value, _tokens(match.pattern))
+        case _:
+            assert_never(match)
+
+
+def _all(truths: Iterable[bool | None]) -> bool | None:
+    known = True
+    for truth in truths:
+        if truth is False:
+            return False
+        known = known and truth is True
+    return True if known else None
+
+
+def _negated(truth: bool | None) -> bool | None:  # noqa: FBT001 - the truth is its only argument
+    return None if truth is None else not truth
+
+
+def _compared(value: str, order: Order, limit: str) -> bool:
+    if _NUMBER.fullmatch(value) and _NUMBER.fullmatch(limit):
+        return _COMPARED[order](float(value), float(limit))
+    return _COMPARED[order](value, limit)
+
+
+_ANY_TEXT: Final = 0
+_ANY_CHARACTER: Final = 1
+
+
+@lru_cache(maxsize=1024)
+def _tokens(pattern: str) -> tuple[str | int, ...]:
+    """Characters, and in place of ``_`` and ``%`` numbers.
+
+    Raises:
+        MatchError: it ends in a backslash that stands before nothing.
+    """
+    tokens: list[str | int] = []
+    characters = iter(pattern)
+    for character in characters:
+        match character:
+            case "%":
+                tokens.append(_ANY_TEXT)
+            case "_":
+                tokens.append(_ANY_CHARACTER)
+            case "\\":
+                escaped = next(characters, None)
+                if escaped is None:
+                    raise MatchError(r'"like" expects something after a backslash; \\ stands for one')
+                tokens.append(escaped)
+            case _:
+                tokens.append(character)
+    return tuple(tokens)
+
+
+def _is_like(text: str, tokens: tuple[str | int, ...]) -> bool:
+    """Whether a text has the form; in time of at most its length times the form's, whoever wrote either."""
+    at = token = 0
+    resume: tuple[int, int] | None = None  # the newest % and how far it reaches; None before the first
+    while at < len(text):
+        if token < len(tokens) and tokens[token] == _ANY_TEXT:
+            token += 1
+            resume = (token, at)
+        elif token < len(tokens) and tokens[token] in (_ANY_CHARACTER, text[at]):
+            at, token = at + 1, token + 1
+        elif resume is not None:
+            token, at = resume[0], resume[1] + 1
+            resume = (token, at)
+        else:
+            return False
+    return all(rest == _ANY_TEXT for rest in tokens[token:])
 
 
 def attribute_of(measure: Measure, attribute: str) -> str | None:
@@ -132,20 +339,32 @@ def attribute_of(measure: Measure, attribute: str) -> str | None:
     if attribute == "resource_id":
         return measure.resource_id
     if attribute == "project_id":
-        return measure.project_id
+        return measure.project_id or None
     return measure.metadata.get(attribute)
 
 
 def required(match: Match) -> Equals | None:
     """One equality that every matching measure satisfies, to index rules by; None where there is none."""
+    alternatives = required_any(match)
+    return alternatives[0] if alternatives is not None and len(alternatives) == 1 else None
+
+
+def required_any(match: Match) -> tuple[Equals, ...] | None:
+    """Equalities of which every matching measure satisfies at least one; None where there are no such."""
     match match:
         case Equals():
-            return match
+            return (match,)
+        case OneOf(attribute, values):
+            return tuple(Equals(attribute, value) for value in values) or None
         case And(parts):
-            found = [equality for part in parts if (equality := required(part)) is not None]
+            found = [few for part in parts if (few := required_any(part)) is not None]
             # a resource is the narrowest thing to look up by
-            return next((e for e in found if e.attribute == "resource_id"), found[0] if found else None)
-        case Or() | Not():
+            return min(found, key=lambda few: (len(few), few[0].attribute != "resource_id"), default=None)
+        case Or(parts):
+            several = [required_any(part) for part in parts]
+            known = [few for few in several if few is not None]
+            return tuple(dict.fromkeys(e for few in known for e in few)) if len(known) == len(several) > 0 else None
+        case Ordered() | Like() | Missing() | Not():
             return None
         case _:
             assert_never(match)

@@ -12,6 +12,7 @@ from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.evaluation import Transition
 from autoscaler.declarations import Declarations
+from autoscaler.declarations.alarm import SCHEMES
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.engine.listen import Silence
@@ -23,10 +24,10 @@ from autoscaler.simulation.plant import Plant
 
 ROUNDS = 10_000
 """Rounds of work at one instant after which the engine is taken to be running in circles."""
-ACTION_SCHEMES = ("http", "https", "log")
+ACTION_SCHEMES = frozenset(SCHEMES) - {"policy"}
 TARGET_TYPES = ("process", "http", "dry_run")
 PLANT_POLL = 3600.0
-"""Seconds between two looks at a plant, which does not change unless it says so."""
+"""Seconds between two looks at a plant, which does not change unless it says so, or at a service; there is none."""
 
 Happening = dict[str, Any]
 
@@ -91,6 +92,7 @@ class World:
             replica="simulation",
             jitter=lambda: 0.5,
             poll_interval=PLANT_POLL,
+            probe_interval=PLANT_POLL,
         )
         self._declared: Declarations | None = None
 

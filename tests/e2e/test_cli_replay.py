@@ -103,6 +103,32 @@ def test_shipped_rules_run_alone(folder: Path, rules: Path) -> None:
     assert {one["event"] for one in _happenings(found)} <= {"transition"}  # one of them fires on silence
 
 
+def test_alarms_on_what_is_not_recorded_are_named(folder: Path) -> None:
+    event = "\n  - {name: failed, type: event, rule: {event_type: x}, alarm_actions: ['log://']}\n"
+    (folder / "rules.yaml").write_text(RULES + event)
+
+    found = _replay(folder, "vm.csv", "--metric", "cpu", "--policies", "policies.yaml")
+
+    assert len(_happenings(found)) > 1
+    assert found.stderr == (
+        'rules.yaml:9:5: alarms[1]: alarm "failed" rests on what measures do not tell, and that stays unknown here\n'
+    )
+
+
+def test_a_derived_metric_is_replayed(folder: Path) -> None:
+    rule = "{metric: cpu_util, match: {}, aggregation_method: mean, comparison_operator: gt, threshold: 70}"
+    (folder / "rules.yaml").write_text(f"alarms: [{{name: busy, type: aggregation, rule: {rule}}}]")
+    busy = [
+        {"metric": metric, "resource_id": "vm", "timestamp": minute * 60, "value": value}
+        for minute in range(10)
+        for metric, value in (("vcpus", 2), ("cpu", minute * 60 * 2 * 0.8e9))
+    ]
+    found = _replay(folder, "-", stdin="\n".join(map(json.dumps, busy)))
+
+    (happening,) = _happenings(found)
+    assert happening["reason"] == "Transition to alarm due to 1 samples outside threshold, most recent: 80.0"
+
+
 def test_unknown_policies_are_faults_where_policies_are_given(folder: Path) -> None:
     (folder / "policies.yaml").write_text(POLICIES.replace("name: out", "name: outward"))
 

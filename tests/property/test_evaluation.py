@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+import msgspec
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from autoscaler.alarms.alarm import AlarmRecord, AlarmState
+from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState, LeafRecord
+from autoscaler.alarms.composite import evaluate_composite, resolved
 from autoscaler.alarms.evaluation import Consideration, Repetition, Sources, Transition, evaluate
-from autoscaler.alarms.rules import EvaluateWhen, Rule, TreatMissingData, WindowKind
+from autoscaler.alarms.observation import Observation, Sample, Samples, Unknown
+from autoscaler.alarms.observed import observe
+from autoscaler.alarms.outcome import Happening
+from autoscaler.alarms.rules import (
+    ComparisonOperator,
+    CompositeRule,
+    EvaluateWhen,
+    Junction,
+    PrometheusRule,
+    Rule,
+    TreatMissingData,
+    WindowKind,
+)
 from autoscaler.alarms.time_constraints import TimeConstraint
 from tests.building import Watch, a_rule, a_view, an_alarm
 
@@ -73,8 +87,9 @@ def arrivals(draw: st.DrawFn, granularity: float) -> list[Arrival]:
 @st.composite
 def watched(draw: st.DrawFn) -> tuple[Watch, list[Arrival]]:
     constraint = TimeConstraint(name="minutes", start="*/3 * * * *", duration=70)
+    rule = draw(rules())
     alarm = an_alarm(
-        draw(rules()),
+        rule,
         alarm_actions=draw(st.sampled_from([(), ("policy://out",), ("http://x",)])),
         ok_actions=draw(st.sampled_from([(), ("policy://in",)])),
         insufficient_data_actions=draw(st.sampled_from([(), ("policy://out",)])),
@@ -83,7 +98,7 @@ def watched(draw: st.DrawFn) -> tuple[Watch, list[Arrival]]:
         time_constraints=draw(st.sampled_from([(), (constraint,)])),
     )
     sources = Sources(caught_up=draw(st.booleans()), max_hold=draw(st.sampled_from([5.0, 20.0])))
-    return Watch(alarm, sources), draw(arrivals(alarm.rule.granularity))
+    return Watch(alarm, sources), draw(arrivals(rule.granularity))
 
 
 def played(watch: Watch, arriving: list[Arrival]) -> None:
@@ -195,7 +210,8 @@ def test_boundaries_come_to_the_same_however_many_are_evaluated_at_once(rule: Ru
     alarm = an_alarm(boundary)
 
     at_once = evaluate(alarm, AlarmRecord(), a_view({"r": points.items()}, now=last * rule.granularity), Sources())
-    one_by_one, record = [], AlarmRecord()
+    one_by_one: list[Happening] = []
+    record = AlarmRecord()
     for index in range(first, last + 1):
         now = index * rule.granularity
         seen = {time: value for time, value in points.items() if time < now}
@@ -209,3 +225,108 @@ def test_boundaries_come_to_the_same_however_many_are_evaluated_at_once(rule: Ru
         return [(each.time, each.previous, each.current, each.reason) for each in happenings]
 
     assert told(at_once.happenings) == told(one_by_one)
+
+
+# --- trees -----------------------------------------------------------------------------------------------------------
+
+
+def of_one_leaf(alarm: Alarm) -> Alarm:
+    """The same alarm as a composite one."""
+    assert isinstance(alarm.rule, Rule)
+    return msgspec.structs.replace(alarm, rule=CompositeRule(leaves=(alarm.rule,), tree=0, documents=({},)))
+
+
+@unhurried
+@given(watched())
+def test_a_composite_alarm_of_one_leaf_is_as_that_alarm_would_be(given_: tuple[Watch, list[Arrival]]) -> None:
+    watch, arriving = given_
+    rule = watch.alarm.rule
+    assert isinstance(rule, Rule)
+    # a plain alarm passes through every boundary, a leaf is looked at where it is
+    assume(rule.evaluate is not EvaluateWhen.BOUNDARY)
+    alarm, record, due = of_one_leaf(watch.alarm), AlarmRecord(), None
+    changes: list[tuple[float, AlarmState]] = []
+
+    def look(now: float) -> None:
+        nonlocal record, due
+        watch.look(now)
+        view = a_view({name: points.items() for name, points in watch.points.items()}, now=now)
+        outcome = evaluate_composite(alarm, record, {0: view}, watch.sources, now)
+        record, due = outcome.record, outcome.next_due
+        changes.extend((each.time, each.current) for each in outcome.happenings if isinstance(each, Transition))
+        assert record.state is watch.record.state
+        assert due is None or due > now
+
+    look(EPOCH)
+    for arrival in arriving:
+        for _ in range(LOOKS):
+            dues = [each for each in (due, watch.outcome.next_due) if each is not None and each <= arrival.at]
+            if not dues:
+                break
+            look(min(dues))
+        watch.report(arrival.value, at=arrival.stamped, by=arrival.by)
+        look(arrival.at)
+
+    assert changes == [(each.time, each.current) for each in watch.happened if isinstance(each, Transition)]
+
+
+trees = st.recursive(
+    st.integers(0, 3),
+    lambda inner: st.builds(
+        Junction, st.sampled_from(["and", "or"]), st.lists(inner, min_size=1, max_size=3).map(tuple)
+    ),
+    max_leaves=6,
+)
+states = st.sampled_from(AlarmState)
+sides = st.sampled_from([None, AlarmState.OK, AlarmState.ALARM])
+
+
+@unhurried
+@given(trees, st.lists(st.tuples(states, sides), min_size=4, max_size=4), states)
+def test_the_causes_of_a_trees_state_are_leaves_that_are_in_it(
+    tree: Junction | int, drawn: list[tuple[AlarmState, AlarmState | None]], current: AlarmState
+) -> None:
+    leaves = [LeafRecord(state=state, trend=trend) for state, trend in drawn]
+    resolution = resolved(CompositeRule(leaves=(a_rule(),) * 4, tree=tree, documents=({},) * 4), leaves, current)
+    present = {leaf.state for leaf in leaves}
+
+    assert resolution.causes
+    assert all(leaves[number].state is resolution.state for number in resolution.causes)
+    assert len(present) > 1 or present == {resolution.state}
+
+
+# --- observations ----------------------------------------------------------------------------------------------------
+
+answers = st.one_of(
+    st.just(Unknown("away")),
+    st.dictionaries(st.sampled_from("abc"), st.sampled_from([10.0, 90.0]), max_size=3).map(
+        lambda values: Samples(tuple(Sample({"host": host}, value) for host, value in values.items()))
+    ),
+)
+
+
+@unhurried
+@given(st.data(), st.lists(answers, max_size=12))
+def test_the_transitions_of_each_series_form_a_chain_and_the_worst_is_the_alarms(
+    data: st.DataObject, seen: list[Observation]
+) -> None:
+    rule = PrometheusRule(query="load", threshold=50.0, comparison_operator=ComparisonOperator.GT, per_series=True)
+    alarm = Alarm(alarm_id="a", name="n", type="prometheus", rule=rule, repeat_actions=data.draw(st.booleans()))
+    record, chains = AlarmRecord(), dict.fromkeys("abc", AlarmState.INSUFFICIENT_DATA)
+    versions: list[int] = []
+    for number, each in enumerate(seen):
+        outcome = observe(alarm, record, {0: each}, EPOCH + number * 15.0, Sources())
+        record = outcome.record
+        for happening in outcome.happenings:
+            assert isinstance(happening, Transition | Repetition)
+            versions.append(happening.version)
+            if isinstance(happening, Transition):
+                host = happening.reason_data["labels"]["host"]
+                assert happening.previous is chains[host]
+                chains[host] = happening.current
+
+    present = set(chains.values())
+    worst = min(present, key=[AlarmState.ALARM, AlarmState.OK, AlarmState.INSUFFICIENT_DATA].index)
+    assert record.state is worst
+    assert versions == sorted(set(versions))
+    assert len(record.instances) == sum(state is not AlarmState.INSUFFICIENT_DATA for state in chains.values())

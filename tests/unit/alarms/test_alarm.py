@@ -96,3 +96,14 @@ def test_a_record_of_an_older_version_can_be_read() -> None:
 )
 def test_an_alarm_moves_what_its_project_owns(project_id: str, owner: str, *, expected: bool) -> None:
     assert an_alarm(project_id=project_id).may_move(owner) is expected
+
+
+@pytest.mark.parametrize(
+    ("note", "expected"),
+    [
+        pytest.param("", "1 datapoints are unknown", id="aodhs-sentence-alone"),
+        pytest.param("resources matched: 0", "1 datapoints are unknown (resources matched: 0)", id="then-the-note"),
+    ],
+)
+def test_people_are_told_aodhs_sentence_first(note: str, expected: str) -> None:
+    assert AlarmRecord(reason="1 datapoints are unknown", note=note).state_reason == expected

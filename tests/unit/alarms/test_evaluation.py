@@ -343,7 +343,8 @@ def test_after_a_long_time_silence_is_believed_and_the_reason_says_so() -> None:
     looks = watch.sleep(until=2000)
 
     assert states(watch)[-1] == (740.0, INSUFFICIENT)
-    assert watch.record.reason == "No datapoint for granularity 10 (sources have been behind for more than 600 s)"
+    assert watch.record.reason == "No datapoint for granularity 10"
+    assert watch.record.note.startswith("sources have been behind for more than 600 s; resources matched: 1, ")
     assert looks == pytest.approx(600, abs=10)
 
 
@@ -594,3 +595,15 @@ def test_a_rule_without_any_measure_left_notes_what_came_too_late() -> None:
     outcome = evaluate(watch.alarm, watch.record, view, Sources())
 
     assert [type(each) for each in outcome.happenings] == [LateNote]
+
+
+def test_a_definition_that_changes_without_its_rule_is_adopted_with_its_revision() -> None:
+    watch = Watch(an_alarm(revision=7))
+    busy(watch, 102, 112)
+    assert watch.record.revision == 7
+    before = watch.record
+    watch.alarm = an_alarm(revision=8, name="renamed")
+    watch.look(113.0)
+
+    assert watch.record.revision == 8
+    assert (watch.record.state, watch.record.evidence) == (before.state, before.evidence)

@@ -7,15 +7,18 @@ from autoscaler.alarms.granules import (
     aligned,
     aligned_window,
     comes_into_reach,
+    counted,
     granule_at,
     interval,
     newest_counting,
+    rate_note,
     slides,
     slides_on,
     sliding_end,
     sliding_window,
 )
 from autoscaler.alarms.rules import EvaluateWhen, Rule, WindowKind
+from autoscaler.measures.derived import PART, Derivation, Rate
 from autoscaler.measures.window import WindowView
 from tests.building import Points, a_rule, a_series, a_view
 
@@ -122,7 +125,7 @@ def test_what_is_remembered_of_a_granule_is_forgotten_with_the_points() -> None:
     ],
 )
 def test_the_interval_is_that_of_a_typical_series(series: dict[str, Points], expected: float | None) -> None:
-    assert interval(a_view(series, now=50.0)) == expected
+    assert interval(a_rule(), a_view(series, now=50.0)) == expected
 
 
 @pytest.mark.parametrize(
@@ -233,3 +236,84 @@ ONE_EACH = {"a": [(2.0, 1.0), (12.0, 1.0), (22.0, 1.0)], "b": [(3.0, 1.0), (13.0
 )
 def test_the_newest_granule_that_counts(rule: Rule, series: dict[str, Points], now: float, expected: int) -> None:
     assert newest_counting(rule, a_view(series, now=now), now) == expected
+
+
+CPU_UTIL = Derivation(base="cpu", rate=Rate.PER_SECOND, scale=1e-7, divisor="vcpus")
+DERIVED = a_rule(single=False, reaggregation_method="mean", derivation=CPU_UTIL)
+
+
+def counter(seconds: int, per_second: float, *, until: int = 40) -> Points:
+    return [(float(t), t * per_second * 1e9) for t in range(0, until, seconds)]
+
+
+def test_a_derived_metric_is_made_per_series_before_anything_is_aggregated() -> None:
+    parts = {
+        f"a{PART}cpu": counter(5, 1.0),
+        f"a{PART}vcpus": [(0.0, 2.0)],
+        f"b{PART}cpu": counter(5, 0.9),
+        f"b{PART}vcpus": [(0.0, 1.0)],
+        f"c{PART}cpu": counter(5, 5.0),
+        "d": every(5, 0, 35),
+    }
+    view = a_view(parts, now=40.0)
+
+    found = aggregates(DERIVED, view, [aligned(1, 10.0)])
+
+    # 50 and 90 per cent, nothing of the one whose size nobody knows, and 1 that was reported as it is
+    assert [(granule.value, granule.reporting) for granule in found] == [(47.0, 3)]
+    assert counted(DERIVED, view).without_divisor == ("c",)
+
+
+def test_several_metrics_count_series_by_series() -> None:
+    rule = a_rule(single=False, reaggregation_method="sum", further_metrics=("swap",))
+    view = a_view({"a": [(1.0, 10.0)], f"a{PART}swap": [(2.0, 5.0)], "b": [(3.0, 1.0)]}, now=20.0)
+
+    (granule,) = aggregates(rule, view, [aligned(0, 10.0)])
+
+    assert (granule.value, granule.reporting) == (16.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        pytest.param({}, 1, id="the-base-of-one-is-waited-for"),
+        pytest.param({f"b{PART}cpu": [(24.0, 1e9)]}, 2, id="its-divisor-is-not"),
+    ],
+)
+def test_a_derived_granule_settles_by_the_bases(parts: dict[str, Points], expected: int) -> None:
+    cpu = {f"{name}{PART}cpu": [(4.0, 1e9), (14.0, 2e9)] for name in "ab"}
+    whole = {name: [*points, *parts.get(name, [])] for name, points in cpu.items()}
+    whole[f"a{PART}cpu"] = [*cpu[f"a{PART}cpu"], (24.0, 3e9)]
+    sizes: dict[str, Points] = {f"{name}{PART}vcpus": [(4.0, 1.0), (14.0, 1.0)] for name in "ab"}
+
+    assert newest_counting(DERIVED, a_view(whole | sizes, now=24.0), 24.0) == expected
+
+
+def test_a_divisor_that_comes_seldom_does_not_make_the_interval_longer() -> None:
+    parts = {f"a{PART}cpu": counter(5, 1.0), f"a{PART}vcpus": [(0.0, 1.0), (300.0, 1.0)]}
+
+    assert interval(DERIVED, a_view(parts, now=40.0)) == 5.0
+
+
+def test_a_member_reports_with_all_its_series() -> None:
+    view = a_view({f"a{PART}cpu": [(0.0, 1.0)], f"b{PART}cpu": [(0.0, 1.0)], "b": [(0.0, 1.0)]}, now=40.0)
+
+    assert list(view.only(["b"]).series) == [f"b{PART}cpu", "b"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        pytest.param(DERIVED, "", id="no-rate"),
+        pytest.param(a_rule(single=False, aggregation_method="rate:mean"), "", id="within-each-series"),
+        pytest.param(
+            a_rule(single=False, aggregation_method="rate:mean", rate_of_aggregate=True),
+            "rate:mean is the difference between two aggregates, so it jumps whenever a series joins or leaves, and it "
+            "is not divided by time; rate_per_second:mean or a derived metric such as cpu_util is taken within each "
+            "series",
+            id="of-the-aggregate",
+        ),
+    ],
+)
+def test_a_rate_of_an_aggregate_is_warned_of(rule: Rule, expected: str) -> None:
+    assert rate_note(rule) == expected

@@ -189,7 +189,7 @@ def test_the_texts_are_aodhs(
     values: list[float | None], current: AlarmState, text: str, reason_data: dict[str, Any]
 ) -> None:
     assessment = assess(a_rule(), granules(values), current)
-    why = explained(a_rule(), current, next_state(current, assessment.verdict), assessment)
+    why = explained(2, current, next_state(current, assessment.verdict), assessment)
 
     assert (why.reason, why.data) == (text, reason_data)
 
@@ -198,4 +198,4 @@ def test_the_samples_that_stand_in_are_counted() -> None:
     rule = a_rule(evaluation_periods=3, datapoints_to_alarm=2)
     assessment = assess(rule, granules([60.0, 60.0, None, 60.0, None]), OK)
 
-    assert explained(rule, OK, ALARM, assessment).data == data("outside", 3, 60.0)
+    assert explained(rule.evaluation_periods, OK, ALARM, assessment).data == data("outside", 3, 60.0)

@@ -81,7 +81,7 @@ def test_a_rate_of_an_aggregate_has_no_bound() -> None:
     rule = {**RULE, "query": "{}", "aggregation_method": "rate:count", "comparison_operator": "lt", "threshold": 0}
     alarm = threshold(type="gnocchi_aggregation_by_resources_threshold", rule=rule, alarm_actions=["log://"])
 
-    assert advice(alarms=[alarm]) == []
+    assert not [said for said in advice(alarms=[alarm]) if "can never" in said]
 
 
 def test_a_window_of_more_than_a_day_is_long() -> None:

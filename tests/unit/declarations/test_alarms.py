@@ -16,6 +16,12 @@ WEB = all_equal({"server_group": "web"})
 BY_RESOURCES = "gnocchi_aggregation_by_resources_threshold"
 
 
+SCHEMES_KNOWN = (
+    "a URL with one of the schemes http, https, log, test, policy, trust+http, trust+https, trust+heat, zaqar, "
+    "trust+zaqar"
+)
+
+
 def gnocchi(query: Any, **keys: Any) -> dict[str, Any]:
     """A body as Heat sends it."""
     rule = {**RULE, "query": query, "resource_type": "instance", "granularity": 60, "evaluation_periods": 1}
@@ -290,25 +296,32 @@ def test_what_aodh_answers_with_is_ignored_and_said_so() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["https://x", "http://127.0.0.1:80/a?b=c#d", "HTTP://x", "log://", "log:", "http://user:secret@host/"],
+    [
+        *("https://x", "http://127.0.0.1:80/a?b=c#d", "HTTP://x", "http://user:secret@host/"),
+        *(
+            "log://",
+            "log:",
+            "test://",
+            "trust+http://0f3a@host/signal",
+            "trust+https://0f3a:delete@host",
+            "trust+heat://",
+        ),
+        *("zaqar://?topic=t&subscriber=http%3A%2F%2Fx", "zaqar:?topic=t", "trust+zaqar://?queue_name=q"),
+    ],
 )
 def test_actions_of_known_schemes_are_taken(url: str) -> None:
     (action,) = only(declared(alarms=[threshold(alarm_actions=[url])])).alarm_actions
 
-    assert action == {"HTTP://x": "http://x", "log:": "log://"}.get(url, url)
+    rewritten = {"HTTP://x": "http://x", "log:": "log://", "zaqar:?topic=t": "zaqar://?topic=t"}
+    assert action == rewritten.get(url, url)
 
 
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        pytest.param(
-            "trust+https://x",
-            "trust+https actions are not supported yet; expected http, https, log or policy",
-            id="trust",
-        ),
-        pytest.param(
-            "zaqar://?topic=t", "zaqar actions are not supported yet; expected http, https, log or policy", id="zaqar"
-        ),
+        pytest.param("trust+https:///x", "expected a URL such as trust+https://host/path", id="trust-without-a-host"),
+        pytest.param("zaqar://?ttl=5", "expected a URL such as zaqar://?topic=TOPIC&subscriber=URL", id="no-topic"),
+        pytest.param("trust+zaqar://?topic=t", "expected a URL such as trust+zaqar://?queue_name=NAME", id="no-queue"),
         pytest.param(
             "http://a b",
             "expected a URL without blanks and control characters, got 'http://a b'",
@@ -316,19 +329,11 @@ def test_actions_of_known_schemes_are_taken(url: str) -> None:
         ),
         pytest.param("http:///path", "expected a URL such as http://host/path", id="no-host"),
         pytest.param("http://x:99999/", "expected a URL: Port out of range 0-65535", id="port"),
+        pytest.param("web-out", f"expected {SCHEMES_KNOWN}, got 'web-out'", id="no-scheme"),
         pytest.param(
-            "web-out", "expected a URL with the scheme http, https, log or policy, got 'web-out'", id="no-scheme"
+            "polcy://web", f"expected {SCHEMES_KNOWN}, got 'polcy://web'; did you mean \"policy\"?", id="misspelt"
         ),
-        pytest.param(
-            "polcy://web",
-            "expected a URL with the scheme http, https, log or policy, got 'polcy://web'; did you mean \"policy\"?",
-            id="misspelt",
-        ),
-        pytest.param(
-            "file:///etc/passwd",
-            "expected a URL with the scheme http, https, log or policy, got 'file:///etc/passwd'",
-            id="file",
-        ),
+        pytest.param("file:///etc/passwd", f"expected {SCHEMES_KNOWN}, got 'file:///etc/passwd'", id="file"),
     ],
 )
 def test_actions_of_other_schemes_are_refused(url: str, expected: str) -> None:

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from autoscaler.declarations import load, warnings
 from autoscaler.errors import DeclarationError
-from tests.unit.declarations.examples import GROUP, IN, OUT, RULE, aggregation, threshold
+from tests.unit.declarations.examples import GROUP, IN, OUT, RULE, aggregation, places, put, threshold
 
+BY_METRICS = {"metrics": ["a", "b"], "aggregation_method": "mean", "threshold": 1}
+ONE = {**RULE, "resource_id": "r"}
 WHOLE: dict[str, Any] = {
     "alarms": [
         threshold(
@@ -45,7 +47,39 @@ WHOLE: dict[str, Any] = {
             "name": "c",
             "type": "gnocchi_aggregation_by_resources_threshold",
             "state": "ok",
-            "rule": {**RULE, "query": {"and": [{"=": {"a": "b"}}]}, "resource_type": "instance"},
+            "rule": {
+                **RULE,
+                "query": {"and": [{"=": {"a": "b"}}, {"not": {"in": {"c": ["d", 1]}}}, {"like": {"e": "f%"}}]},
+                "resource_type": "instance",
+            },
+        },
+        {
+            "name": "d",
+            "type": "composite",
+            "project_id": "any",
+            "composite_rule": {
+                "or": [
+                    {"type": "gnocchi_aggregation_by_metrics_threshold", **BY_METRICS},
+                    {"and": [{"type": "prometheus", "query": "up", "threshold": 1}, {"type": "threshold", **ONE}]},
+                ]
+            },
+            "alarm_actions": ["trust+http://t@x/y"],
+        },
+        {
+            "name": "e",
+            "type": "event",
+            "rule": {"event_type": "a.*", "query": [{"field": "traits.a", "op": "ge", "value": 5, "type": "integer"}]},
+        },
+        {
+            "name": "f",
+            "type": "prometheus",
+            "project_id": "p",
+            "rule": {"query": "up", "threshold": 1, "per_series": True},
+        },
+        {
+            "name": "g",
+            "type": "loadbalancer_member_health",
+            "rule": {"pool_id": "a", "stack_id": "b", "autoscaling_group_id": "c"},
         },
     ],
     "groups": [
@@ -55,13 +89,17 @@ WHOLE: dict[str, Any] = {
         GROUP | {"name": "h", "target": {"type": "http", "url": "http://x", "headers": {"A": "b"}, "timeout": 1}},
     ],
     "policies": [OUT, IN | {"adjustment_type": "percent", "min_adjustment_step": 1, "cooldown": 1}],
+    "derived_metrics": [
+        {
+            "name": "busy",
+            "from": "cpu",
+            "rate": "per_second",
+            "scale": 0.5,
+            "divide_by": {"metadata": ["a"], "metric": "b"},
+        }
+    ],
     "schedules": [{"name": "day", "group": "web", "cron": "0 8 * * mon", "timezone": "UTC", "min_size": 2, "grace": 1}],
 }
-
-
-def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for step, part in inner for place in places(part, (*path, step)))]
 
 
 ODD = st.one_of(
@@ -72,7 +110,7 @@ ODD = st.one_of(
     st.text(max_size=8),
     st.sampled_from(["policy://out", "http://[", "mean", "rate:", "*/5 * * * *", "any", "\x00", "9" * 300, 10**300]),
     st.lists(st.text(max_size=3), max_size=2),
-    st.dictionaries(st.sampled_from(["=", "type", "name", "metric"]), st.text(max_size=3), max_size=2),
+    st.dictionaries(st.sampled_from(["=", "like", "and", "type", "name", "metric"]), st.text(max_size=3), max_size=2),
 )
 
 
@@ -90,19 +128,6 @@ def test_whatever_stands_anywhere_is_taken_or_refused_with_its_place(changes: li
         for problem in error.problems:
             assert problem.expected
             assert problem.column <= len(lines[problem.line - 1])
-
-
-def put(container: Any, path: tuple[Any, ...], value: Any) -> None:
-    """Replace what stands at ``path``, where an earlier change has left such a place."""
-    *outer, last = path
-    for step in outer:
-        container = container[step] if isinstance(container, dict | list) and has(container, step) else None
-    if isinstance(container, dict | list) and has(container, last):
-        container[last] = value
-
-
-def has(container: Any, step: Any) -> bool:
-    return step in container if isinstance(container, dict) else isinstance(step, int) and step < len(container)
 
 
 def test_the_whole_of_it_is_valid() -> None:

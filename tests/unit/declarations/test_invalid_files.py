@@ -8,6 +8,7 @@ from autoscaler.declarations.documents import MAX_BYTES, MAX_DEPTH
 from autoscaler.errors import DeclarationError
 
 DATA = Path(__file__).parents[2] / "data"
+EMPTY = "expected alarms, groups, policies, schedules or derived_metrics, but the file is empty"
 INVALID = sorted(DATA.glob("invalid_*.yaml"))
 
 
@@ -50,14 +51,12 @@ def test_one_bad_file_refuses_the_good_ones_too() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        pytest.param("", f"1:1: file: {EMPTY}", id="empty"),
+        pytest.param("~", f"1:1: file: {EMPTY}", id="null"),
         pytest.param(
-            "", "1:1: file: expected alarms, groups, policies or schedules, but the file is empty", id="empty"
-        ),
-        pytest.param(
-            "~", "1:1: file: expected alarms, groups, policies or schedules, but the file is empty", id="null"
-        ),
-        pytest.param(
-            "web", "1:1: file: expected a mapping with alarms, groups, policies, schedules, got 'web'", id="text"
+            "web",
+            "1:1: file: expected a mapping with alarms, groups, policies, schedules, derived_metrics, got 'web'",
+            id="text",
         ),
         pytest.param("#" * (MAX_BYTES + 1), f"1:1: file: expected at most {MAX_BYTES} bytes, got more", id="huge"),
         pytest.param("ä" * (MAX_BYTES // 2 + 1), f"1:1: file: expected at most {MAX_BYTES} bytes, got more", id="wide"),

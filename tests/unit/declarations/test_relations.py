@@ -2,18 +2,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.errors import DeclarationError
-from tests.unit.declarations.examples import GROUP, IN, OUT, aggregation, declared, threshold
-
-
-def refused(**sections: Any) -> list[str]:
-    """The keys at which the sections are refused; none where they are taken."""
-    try:
-        declared(**sections)
-    except DeclarationError as error:
-        return [problem.key for problem in error.problems]
-    return []
-
+from tests.unit.declarations.examples import GROUP, IN, OUT, aggregation, refused, threshold
 
 TO_FIVE = IN | {"adjustment_type": "exact_capacity", "scaling_adjustment": 5}
 TO_MOST = IN | {"adjustment_type": "exact_capacity", "scaling_adjustment": 10}

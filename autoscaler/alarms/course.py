@@ -1,0 +1,258 @@
+"""The steps of every look at an alarm, whatever its condition: from what that comes to, to the next record.
+
+Whoever looks at a condition makes a :class:`Finding`; what follows from it is the same for all kinds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from autoscaler.alarms.alarm import AlarmRecord, AlarmState, LeafRecord
+from autoscaler.alarms.granules import MICROSECOND
+from autoscaler.alarms.outcome import POLICY_SCHEME, Consideration, Repetition, Transition
+from autoscaler.alarms.rules import EventRule
+from autoscaler.alarms.time_constraints import next_edge, within
+from autoscaler.alarms.verdict import Keep, TooFew, next_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from autoscaler.alarms.alarm import Alarm, Evidence
+    from autoscaler.alarms.outcome import Happening, Sources
+    from autoscaler.alarms.rules import Rule
+    from autoscaler.alarms.verdict import Assessment, Explanation
+
+Waited = AlarmRecord | LeafRecord
+"""Of what ``for``, ``keep_firing_for`` and doubts about missing data are kept."""
+PROBED = 1.0
+"""Seconds after which what a service answers is a new granule, as it were, for policies."""
+DOUBTED = "data is missing, which is not believed yet since a source of measures is behind"
+
+
+@dataclass(slots=True)
+class Look:
+    """The evaluation of an alarm under way.
+
+    Attributes:
+        within: the alarm's time constraints let it be evaluated now.
+    """
+
+    alarm: Alarm
+    record: AlarmRecord
+    now: float
+    sources: Sources
+    within: bool
+    happenings: list[Happening] = field(default_factory=list)
+
+    def change(self, **fields: Any) -> None:
+        """Move the record on by one version, unless that changes nothing."""
+        changed = msgspec.structs.replace(self.record, **fields)
+        if changed != self.record:
+            self.record = msgspec.structs.replace(changed, version=self.record.version + 1)
+
+    @property
+    def has_policies(self) -> bool:
+        """Whether the present state calls a policy."""
+        return any(action.startswith(POLICY_SCHEME) for action in self.alarm.actions(self.record.state))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a condition comes to at one point.
+
+    Attributes:
+        state: the alarm's from now on.
+        ends: Unix seconds, end of the newest granule that was looked at.
+        step: seconds after which a granule is a new one for policies.
+        evidence: for the guards of scaling.
+        explain: why an alarm that was in the state given is in ``state``.
+        note: what more there is to say.
+        repeats: whether the actions of ``state`` are repeated.
+    """
+
+    state: AlarmState
+    ends: float
+    step: float
+    evidence: Evidence | None
+    explain: Callable[[AlarmState], Explanation]
+    note: str = ""
+    repeats: bool = True
+
+
+def begin(alarm: Alarm, record: AlarmRecord, now: float, sources: Sources) -> Look:
+    """A look at an alarm by its definition of today."""
+    look = Look(alarm, record, now, sources, within(alarm.time_constraints, now))
+    _adopt_definition(look)
+    return look
+
+
+def _adopt_definition(look: Look) -> None:
+    """A rule that was changed keeps the alarm's state and starts everything else afresh."""
+    alarm = look.alarm
+    if look.record.definition != alarm.definition:
+        look.change(
+            definition=alarm.definition,
+            revision=alarm.revision,
+            point=None,
+            considered=None,
+            consider_at=None,
+            breaching_since=None,
+            clear_since=None,
+            held_since=None,
+            evidence=None,
+            repeat_at=None,
+            note="",
+            leaves=(),
+            instances={},
+        )
+    elif look.record.revision != alarm.revision:
+        look.change(revision=alarm.revision)
+    # events repeat by themselves what they say
+    repeats = alarm.repeat_actions and not isinstance(alarm.rule, EventRule)
+    if repeats != (look.record.repeat_at is not None):
+        # asked for, or no longer, without a word about the rule
+        look.change(repeat_at=look.now + alarm.repeat_interval if repeats else None)
+
+
+def may_call_policies(alarm: Alarm) -> bool:
+    """Whether any state of an alarm calls a policy."""
+    actions = (*alarm.ok_actions, *alarm.alarm_actions, *alarm.insufficient_data_actions)
+    return any(action.startswith(POLICY_SCHEME) for action in actions)
+
+
+# --- what is waited for ----------------------------------------------------------------------------------------------
+
+
+def doubted_since(waited: Waited, assessment: Assessment, look: Look) -> float | None:
+    """Since when missing data is in doubt; None where nothing rests on it, or no source is behind.
+
+    Silence is believed only when nothing waits to be read, or when that has been so for long.
+    """
+    changes = next_state(waited.state, assessment.verdict) is not waited.state
+    rests_on_silence = assessment.missing and (changes or isinstance(assessment.verdict, TooFew | Keep))
+    if not rests_on_silence or look.sources.caught_up:
+        return None
+    return look.now if waited.held_since is None else waited.held_since
+
+
+def is_held(since: float | None, look: Look) -> bool:
+    """Whether missing data that has been in doubt since then is not believed yet."""
+    return since is not None and look.now < since + look.sources.max_hold
+
+
+def believed_note(since: float | None, look: Look) -> str:
+    """Says so where missing data is believed though it is in doubt."""
+    return "" if since is None else f"sources have been behind for more than {look.sources.max_hold:g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What a verdict that must last has lasted since; see :class:`autoscaler.alarms.alarm.AlarmRecord`."""
+
+    breaching_since: float | None = None
+    clear_since: float | None = None
+
+
+def waits_of(rule: Rule, waited: Waited, asked: AlarmState, time: float) -> Waits:
+    """What is waited for when the verdict asks for a state."""
+    asks = asked is AlarmState.ALARM
+    breaching = clear = None
+    if rule.hold_for and asks and waited.state is not AlarmState.ALARM:
+        breaching = time if waited.breaching_since is None else waited.breaching_since
+    if rule.keep_firing_for and not asks and waited.state is AlarmState.ALARM:
+        clear = time if waited.clear_since is None else waited.clear_since
+    return Waits(breaching, clear)
+
+
+def is_waiting(rule: Rule, waits: Waits, time: float) -> bool:
+    """Whether the verdict has not lasted long enough yet."""
+    return any(due > time + MICROSECOND for due in ends_of(rule, waits))
+
+
+def ends_of(rule: Rule, waits: Waits | Waited) -> Iterable[float]:
+    """When a verdict will have lasted as long as it must."""
+    if waits.breaching_since is not None:
+        yield waits.breaching_since + rule.hold_for
+    if waits.clear_since is not None:
+        yield waits.clear_since + rule.keep_firing_for
+
+
+# --- what follows ----------------------------------------------------------------------------------------------------
+
+
+def conclude(look: Look, finding: Finding, time: float) -> None:
+    """Take the steps that follow from what was found: a transition, or what is due while the state lasts."""
+    if finding.state is not look.record.state:
+        _transition(look, finding, time)
+    else:
+        remain(look, finding, time)
+
+
+def _transition(look: Look, finding: Finding, time: float) -> None:
+    previous = look.record.state
+    why = finding.explain(previous)
+    note = _unsaid(finding.note, why.reason)
+    look.change(
+        state=finding.state,
+        state_timestamp=time,
+        reason=why.reason,
+        reason_data=why.data,
+        note=note,
+        considered=finding.ends,
+        consider_at=None,
+        evidence=finding.evidence,
+        repeats=0,
+        repeat_at=time + look.alarm.repeat_interval if look.alarm.repeat_actions else None,
+        breaching_since=None,
+        clear_since=None,
+    )
+    happened = Transition(look.record.version, time, previous, finding.state, why.reason, why.data, note)
+    look.happenings.append(happened)
+
+
+def remain(look: Look, finding: Finding, time: float) -> None:
+    """Reconsider policies and repeat actions where that is due; the state stays."""
+    look.change(note=_unsaid(finding.note, look.record.reason))
+    record = look.record
+    if look.has_policies:
+        newly_settled = record.considered is None or finding.ends + MICROSECOND >= record.considered + finding.step
+        if newly_settled or (record.consider_at is not None and look.now >= record.consider_at):
+            considered = max(finding.ends, record.considered or finding.ends)
+            look.change(considered=considered, consider_at=None, evidence=finding.evidence)
+            look.happenings.append(Consideration(look.record.version, time, record.state))
+    if finding.repeats and record.repeat_at is not None and look.now >= record.repeat_at:
+        why = finding.explain(record.state)
+        following = record.repeat_at + look.alarm.repeat_interval
+        if following <= look.now:
+            following = look.now + look.alarm.repeat_interval  # repetitions that were slept through are not made up for
+        look.change(repeats=record.repeats + 1, repeat_at=following)
+        repetition = Repetition(look.record.version, time, record.state, look.record.repeats, why.reason, why.data)
+        look.happenings.append(repetition)
+
+
+def _unsaid(note: str, reason: str) -> str:
+    return "" if note in reason else note
+
+
+def next_opening(look: Look) -> float | None:
+    """When the time constraints may let the alarm be evaluated, or no longer; None where that never changes."""
+    return next_edge(look.alarm.time_constraints, look.now) if look.alarm.time_constraints else None
+
+
+def lasting(look: Look, *, repeats: bool = True) -> Iterable[float | None]:
+    """When something is due though the state lasts: repetitions, and guards that end.
+
+    Args:
+        repeats: as in the finding.
+    """
+    if look.within:
+        yield look.record.repeat_at if repeats else None
+        yield look.record.consider_at if look.has_policies else None
+
+
+def earliest(times: Iterable[float | None]) -> float | None:
+    """The first of them; None where there is none."""
+    return min((time for time in times if time is not None), default=None)

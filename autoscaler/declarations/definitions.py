@@ -1,0 +1,250 @@
+"""Alarms as Aodh stores them -> the domain's; the way back is :mod:`autoscaler.declarations.telling`.
+
+This is on the path of every start, so it looks at the values itself: a hundred thousand take seconds, not minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from autoscaler.alarms.alarm import Alarm, Severity
+from autoscaler.alarms.granules import parsed
+from autoscaler.alarms.rules import (
+    ComparisonOperator,
+    CompositeRule,
+    Condition,
+    EventRule,
+    Leaf,
+    PoolHealthRule,
+    PrometheusRule,
+    Rule,
+    WindowKind,
+)
+from autoscaler.alarms.time_constraints import TimeConstraint
+from autoscaler.declarations.composite import read_tree
+from autoscaler.declarations.conditions import trait_condition
+from autoscaler.declarations.documents import Path, spelled
+from autoscaler.declarations.fields import YEAR
+from autoscaler.declarations.rule import across, is_rate, search, unscoped
+from autoscaler.declarations.telling import BY_METRICS, BY_RESOURCES, RESOURCES, definition_of, shown_leaf
+from autoscaler.declarations.wording import shown
+from autoscaler.measures.match import And, Equals, Match
+from autoscaler.measures.window import ANY_PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+    from typing import Final
+
+    from autoscaler.alarms.definition import Definition
+    from autoscaler.measures.derived import Derivation
+
+__all__ = ["alarm_of", "definition_of"]
+
+LEAVES: Final = (RESOURCES, BY_METRICS, BY_RESOURCES, "prometheus")
+"""Types of what a composite alarm joins."""
+_COMPARISONS: Final[Mapping[Any, ComparisonOperator]] = {each.value: each for each in ComparisonOperator}
+
+
+class _FaultError(Exception):
+    """What stands at ``path`` in a rule cannot be read."""
+
+    def __init__(self, expected: str, *path: str | int) -> None:
+        super().__init__(expected)
+        self.path: Path = path
+
+
+def alarm_of(definition: Definition, *, derived: Mapping[str, Derivation], mixed_as_aodh: bool) -> Alarm:
+    """The alarm that somebody defined through the API.
+
+    Args:
+        definition: as stored.
+        derived: by name, what rules may look at beside metrics that are measured.
+        mixed_as_aodh: how composite alarms resolve mixed values, see :class:`autoscaler.alarms.rules.CompositeRule`.
+
+    Raises:
+        ValueError: it cannot be read; names the key.
+    """
+    try:
+        return Alarm(
+            alarm_id=definition.alarm_id,
+            name=definition.name,
+            type=definition.type,
+            rule=_condition(definition, derived, mixed_as_aodh=mixed_as_aodh),
+            project_id=definition.project_id,
+            scope=definition.scope,
+            revision=definition.revision,
+            description=definition.description,
+            enabled=definition.enabled,
+            severity=Severity(definition.severity),
+            ok_actions=definition.ok_actions,
+            alarm_actions=definition.alarm_actions,
+            insufficient_data_actions=definition.insufficient_data_actions,
+            repeat_actions=definition.repeat_actions,
+            time_constraints=tuple(map(_constraint, definition.time_constraints)),
+        )
+    except _FaultError as fault:
+        raise ValueError(f"{spelled((f'{definition.type}_rule', *fault.path))}: {fault}") from None
+
+
+def _constraint(constraint: Mapping[str, Any]) -> TimeConstraint:
+    try:
+        return TimeConstraint(
+            name=constraint["name"],
+            start=constraint["start"],
+            duration=constraint["duration"],
+            timezone=constraint.get("timezone") or "",
+            description=constraint.get("description") or "",
+        )
+    except KeyError as missing:
+        raise ValueError(f"time_constraints: {missing.args[0]}: missing") from None
+
+
+def _condition(definition: Definition, derived: Mapping[str, Derivation], *, mixed_as_aodh: bool) -> Condition:
+    rule = definition.rule
+    match definition.type:
+        case "composite":
+            return _composite(rule, derived, mixed_as_aodh=mixed_as_aodh)
+        case "event":
+            return _event(rule)
+        case "loadbalancer_member_health":
+            names = ("pool_id", "stack_id", "autoscaling_group_id")
+            scope = None if definition.scope == ANY_PROJECT else definition.scope
+            return PoolHealthRule(**{name: _text(rule, name) for name in names}, scope_to_project=scope)
+        case kind if kind in LEAVES:
+            return _leaf(kind, rule, derived)
+        case kind:
+            raise ValueError(f"type: {kind!r} is no type of alarm that is known here")
+
+
+def _composite(rule: Mapping[str, Any], derived: Mapping[str, Derivation], *, mixed_as_aodh: bool) -> CompositeRule:
+    read = read_tree(rule, LEAVES)
+    if read.faults or read.tree is None:
+        path, expected = read.faults[0]
+        raise _FaultError(expected, *path)
+    leaves: list[Leaf] = []
+    for path, kind, leaf in read.leaves:
+        try:
+            leaves.append(_leaf(kind, leaf, derived))
+        except _FaultError as fault:
+            raise _FaultError(str(fault), *path, *fault.path) from None
+        if leaf.get("per_series"):
+            raise _FaultError(ONLY_ALONE, *path, "per_series")
+    documents = tuple(shown_leaf(kind, leaf) for _, kind, leaf in read.leaves)
+    return CompositeRule(leaves=tuple(leaves), tree=read.tree, documents=documents, mixed_as_aodh=mixed_as_aodh)
+
+
+ONLY_ALONE: Final = "expected only in alarms of its own, a composite alarm has no state for each series"
+
+
+def _event(rule: Mapping[str, Any]) -> EventRule:
+    query = rule.get("query") or []
+    if not isinstance(query, list | tuple):
+        _refuse(f"expected a list, got {shown(query)}", "query")
+    conditions = []
+    for index, item in enumerate(query):
+        if not isinstance(item, dict):
+            raise _FaultError(f"expected an object, got {shown(item)}", "query", index)
+        try:
+            conditions.append(trait_condition(item))
+        except ValueError as error:
+            raise _FaultError(str(error), "query", index) from None
+    kind = _text(rule, "event_type") if rule.get("event_type") else "*"
+    return EventRule(event_type=kind, query=tuple(conditions), document=tuple(query))
+
+
+def _leaf(kind: str, rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> Leaf:
+    if kind == "prometheus":
+        return PrometheusRule(
+            query=_text(rule, "query"),
+            threshold=_threshold(rule),
+            comparison_operator=_comparison(rule),
+            scope_to_project=rule.get("scope_to_project"),
+            per_series=bool(rule.get("per_series", False)),
+        )
+    fields = _series(kind, rule, derived)
+    method = _text(rule, "aggregation_method")
+    try:
+        parsed(method)
+    except ValueError as error:
+        raise _FaultError(str(error), "aggregation_method") from None
+    if kind != RESOURCES:
+        fields["reaggregation_method"] = across(method)
+        fields["rate_of_aggregate"] = is_rate(method)
+    return Rule(
+        single=kind == RESOURCES,
+        aggregation_method=method,
+        threshold=_threshold(rule),
+        comparison_operator=_comparison(rule),
+        granularity=float(_count(rule, "granularity", 60, YEAR)),
+        evaluation_periods=_count(rule, "evaluation_periods", 1, 100),
+        window=WindowKind.ALIGNED,
+        **fields,
+    )
+
+
+def _series(kind: str, rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> dict[str, Any]:
+    """Which series a rule over measures looks at."""
+    if kind == BY_METRICS:
+        return _of_metrics(rule, derived)
+    metric = _text(rule, "metric")
+    if kind == RESOURCES:
+        match: Match = And((Equals("resource_id", _text(rule, "resource_id")),))
+    else:
+        try:
+            match = unscoped(search(_present(rule, "query")))
+        except ValueError as error:
+            raise _FaultError(str(error), "query") from None
+    return {"metric": metric, "match": match, "derivation": derived.get(metric)}
+
+
+def _of_metrics(rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> dict[str, Any]:
+    metrics = _present(rule, "metrics")
+    if not isinstance(metrics, list | tuple) or not metrics or not all(isinstance(each, str) for each in metrics):
+        _refuse("expected a list of at least one name of a metric", "metrics")
+    metric, *further = dict.fromkeys(metrics)
+    if further and (expected := among_others(metrics, derived)):
+        _refuse(expected, "metrics")
+    return {"metric": metric, "further_metrics": tuple(further), "derivation": derived.get(metric)}
+
+
+def among_others(metrics: Sequence[str], derived: Container[str]) -> str:
+    """Why these metrics cannot be looked at together; "" where they can."""
+    made = [metric for metric in metrics if metric in derived]
+    return f'expected metrics that are measured, "{made[0]}" is derived, and stands by itself only' if made else ""
+
+
+def _refuse(expected: str, key: str) -> NoReturn:
+    raise _FaultError(expected, key)
+
+
+def _present(rule: Mapping[str, Any], key: str) -> Any:
+    value = rule.get(key)
+    return _refuse("missing", key) if value is None else value
+
+
+def _text(rule: Mapping[str, Any], key: str) -> str:
+    value = _present(rule, key)
+    return value if isinstance(value, str) and value else _refuse(f"expected text, got {shown(value)}", key)
+
+
+def _threshold(rule: Mapping[str, Any]) -> float:
+    value = _present(rule, "threshold")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        _refuse(f"expected a finite number, got {shown(value)}", "threshold")
+    return float(value)
+
+
+def _comparison(rule: Mapping[str, Any]) -> ComparisonOperator:
+    value = rule.get("comparison_operator") or "eq"
+    try:
+        return _COMPARISONS[value]
+    except (KeyError, TypeError):
+        return _refuse(f"expected one of {', '.join(ComparisonOperator)}, got {shown(value)}", "comparison_operator")
+
+
+def _count(rule: Mapping[str, Any], key: str, default: int, most: int) -> int:
+    value = rule.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        _refuse(f"expected a whole number from 1 to {most}, got {shown(value)}", key)
+    return value
