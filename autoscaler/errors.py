@@ -4,7 +4,8 @@
 AutoscalerError
 ├── TemporaryError       may work later; the loop that owns the call retries it
 ├── PermanentError       will not work later; recorded and dropped
-│   └── InvalidMeasureError   a measure that cannot be taken, with a reason to count it by
+│   ├── InvalidMeasureError   a measure that cannot be taken, with a reason to count it by
+│   └── TrustScopedError      a token that stands for a trust cannot make another
 ├── SettingsError        the environment or command line says what cannot be
 └── DeclarationError     documents that cannot be loaded, every problem with its place
 ```
@@ -52,6 +53,8 @@ class Rejection(StrEnum):
     TOO_LONG_AGO = "too long ago"
     TOO_LONG = "too long"
     TOO_MANY_SERIES = "too many series"
+    BAD_SIGNATURE = "bad signature"
+    OVERRUN = "overrun"
 
 
 class InvalidMeasureError(PermanentError):
@@ -61,6 +64,10 @@ class InvalidMeasureError(PermanentError):
         super().__init__(f"{rejection}: {detail}")
         self.rejection = rejection
         self.detail = detail
+
+
+class TrustScopedError(PermanentError):
+    """A trust was to be made with a token that stands for a trust itself, which Keystone lets make no other."""
 
 
 class SettingsError(AutoscalerError):

@@ -38,12 +38,22 @@ NOT_SETTINGS: Final = (
     "AUTOSCALER_MEMBER",
 )
 """Prefixes of variables that mean something to the tests, or to the members of a group."""
+COMMANDS_TOKEN: Final = "AUTOSCALER_TOKEN"  # noqa: S105 - a name
+"""The token that commands show to the controller; no setting either."""
 
 _SCHEMES: Final[Mapping[str, tuple[str, ...]]] = {
     "redis_url": ("redis", "rediss", "unix"),
     "mqtt_url": ("mqtt", "mqtts"),
     "amqp_url": ("amqp", "amqps"),
+    "notify_url": ("amqp", "amqps"),
+    "openstack_url": ("amqp", "amqps"),
+    "keystone_url": ("http", "https"),
+    "prometheus_url": ("http", "https"),
+    "octavia_url": ("http", "https"),
+    "heat_url": ("http", "https"),
+    "zaqar_url": ("http", "https"),
 }
+_INTERFACES: Final = ("internal", "public", "admin")
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """Separated by commas."""
@@ -205,8 +215,8 @@ class Settings(BaseSettings):
     """Messaging service; the catalog's where it is not set."""
 
     notify_url: str | None = Field(default=None, repr=False)
-    """Broker that changes of alarms are told on, as Aodh tells them; `amqp://` or `amqps://`. Nobody is told where it is
-    not set."""
+    """Broker that changes of alarms are told on, as Aodh tells them; `amqp://` or `amqps://`. Nobody is told where it
+    is not set."""
 
     notify_exchange: str = Field(default="aodh", min_length=1)
     """Topic exchange for that."""
@@ -246,8 +256,10 @@ class Settings(BaseSettings):
     """HOST:PORT at which Ceilometer's `udp://` publisher is listened to; nothing listens where it is not set."""
 
     trusted_sources: Annotated[frozenset[str], NoDecode] = frozenset(("openstack",))
-    """Sources whose word on a measure's project counts, separated by commas: `mqtt`, `amqp`, `http`, `openstack`, `udp`,
-    `gnocchi` or `prometheus`; `mqtt:FILTER` for some topics, `amqp-user:NAME` for what a user of the broker sends."""
+    """Sources whose word on a measure's project counts, separated by commas: `mqtt`, `amqp`, `http`, `openstack`,
+    `udp`, `gnocchi` or `prometheus`; `mqtt:FILTER` for some topics, `amqp:EXCHANGE` for what is published to one,
+    `amqp-user:NAME` for what a user of the broker sends. With `keystone`, what comes over HTTP is the project's whose
+    token comes with it, and only the word of an admin or a service counts."""
 
     redis_url: str | None = Field(default=None, repr=False)
     """Redis or Valkey; `redis://`, `rediss://` or `unix://`. A server of its own is started where it is not set."""
@@ -375,20 +387,30 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return [word for part in value.split(",") if (word := part.strip())] if isinstance(value, str) else value
 
-    @field_validator("log_level", "log_format", "auth", mode="before")
+    @field_validator("log_level", "log_format", "auth", "composite_mixed", "keystone_interface", mode="before")
     @classmethod
     def _any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("api")
+    @field_validator("api", "udp")
     @classmethod
-    def _is_address(cls, api: str) -> str:
-        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):([0-9]{1,5})", api)
+    def _is_address(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if address is None:
+            return None
+        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):([0-9]{1,5})", address)
         if found is None or int(found[2]) > 65_535:
-            raise ValueError(f"expected HOST:PORT such as 127.0.0.1:8042, got {api!r}")
-        return api
+            example = "127.0.0.1:8042" if info.field_name == "api" else "127.0.0.1:4952"
+            raise ValueError(f"expected HOST:PORT such as {example}, got {address!r}")
+        return address
 
-    @field_validator("redis_url", "mqtt_url", "amqp_url")
+    @field_validator("keystone_interface")
+    @classmethod
+    def _is_interface(cls, interface: str) -> str:
+        if interface not in _INTERFACES:
+            raise ValueError(f"expected internal, public or admin, got {interface!r}")
+        return interface
+
+    @field_validator(*_SCHEMES)
     @classmethod
     def _is_url(cls, url: str | None, info: ValidationInfo) -> str | None:
         schemes = _SCHEMES[str(info.field_name)]
@@ -444,9 +466,25 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _knows_keystone(self) -> Self:
+        user = (self.keystone_username, self.keystone_password)
+        credential = (self.keystone_credential_id, self.keystone_credential_secret)
+        kinds = [kind for kind in (user, credential) if any(part is not None for part in kind)]
+        if self.keystone_url is None and (kinds or self.auth is Auth.KEYSTONE):
+            why = "credentials of Keystone" if kinds else f"{PREFIX}AUTH=keystone"
+            raise ValueError(f"{PREFIX}KEYSTONE_URL: expected with {why}")
+        if self.keystone_url is not None and (len(kinds) != 1 or None in kinds[0]):
+            raise ValueError(
+                f"{PREFIX}KEYSTONE_URL: expected with either {PREFIX}KEYSTONE_USERNAME and {PREFIX}KEYSTONE_PASSWORD, "
+                f"or {PREFIX}KEYSTONE_CREDENTIAL_ID and {PREFIX}KEYSTONE_CREDENTIAL_SECRET"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_both_parts(self) -> Self:
-        if (self.mqtt_cert is None) != (self.mqtt_key is None):
-            raise ValueError(f"{PREFIX}MQTT_CERT, {PREFIX}MQTT_KEY: expected both or neither")
+        for one, other in (("mqtt_cert", "mqtt_key"), ("webhook_cert", "webhook_key")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise ValueError(f"{PREFIX}{one.upper()}, {PREFIX}{other.upper()}: expected both or neither")
         if self.mqtt_password is not None and self.mqtt_username is None:
             raise ValueError(f"{PREFIX}MQTT_PASSWORD: expected only with {PREFIX}MQTT_USERNAME")
         return self
@@ -473,7 +511,10 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     return [
         f"{name}: unknown setting" + (f"; did you mean {close[0]}?" if close else "")
         for name in sorted(environment)
-        if name.startswith(PREFIX) and name not in known and not name.startswith(NOT_SETTINGS)
+        if name.startswith(PREFIX)
+        and name not in known
+        and name != COMMANDS_TOKEN
+        and not name.startswith(NOT_SETTINGS)
         for close in [difflib.get_close_matches(name, known, n=1, cutoff=0.8)]
     ]
 

@@ -11,10 +11,12 @@ from starlette.routing import Route
 
 from autoscaler import __version__
 from autoscaler.api import alarms, condition, faults, groups, letters, policies
+from autoscaler.api.authentication import Authentication, noauth
 from autoscaler.api.callers import REQUEST_ID, RequestIds, SameOrigin
 from autoscaler.api.measures import DESCRIBED, Decode, MeasuresEndpoint
 
 if TYPE_CHECKING:
+    from autoscaler.api.identity import Authenticate
     from autoscaler.api.metrics import Metrics
     from autoscaler.engine.service import Service
 
@@ -31,6 +33,7 @@ def create_app(
     metrics: Metrics,
     readiness: Readiness,
     cors_origins: Sequence[str] = (),
+    authenticate: Authenticate | None = None,
 ) -> FastAPI:
     """The API.
 
@@ -40,6 +43,7 @@ def create_app(
         metrics: what ``/metrics`` shows.
         readiness: what ``/readyz`` shows.
         cors_origins: origins whose pages may ask; none may change anything but these and the API's own.
+        authenticate: who asks; None believes everybody's headers.
     """
     app = FastAPI(title="autoscaler", version=__version__, description=DESCRIPTION, redoc_url=None)
     app.router.routes.append(Route("/v1/measures", MeasuresEndpoint(service, decode).post, methods=["POST"]))
@@ -53,6 +57,8 @@ def create_app(
         app.include_router(router)
     faults.install(app)
     _describe_measures(app)
+    # the last that is added is the first that is asked; a page's preflight bears no token
+    app.add_middleware(Authentication, authenticate=authenticate or noauth())
     app.add_middleware(SameOrigin, allowed=cors_origins)
     if cors_origins:
         app.add_middleware(

@@ -1,10 +1,10 @@
-"""Who asks: told from headers and the connection, since nobody is asked to prove it yet."""
+"""What is known of a request beside who asks, and what who asks may."""
 
 from __future__ import annotations
 
 import re
 import uuid
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -12,7 +12,8 @@ from fastapi import Depends
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 
-from autoscaler.api.faults import fault
+from autoscaler.api.faults import RefusedError, fault_at
+from autoscaler.api.identity import ADMIN, MEMBER, READER, SERVICE, Identity, identity_of
 from autoscaler.scaling.group import Actor
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID: Final = "x-openstack-request-id"
-ANONYMOUS: Final = "anonymous"
 
 _ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _READING: Final = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -73,9 +73,8 @@ class SameOrigin:
         if scope["type"] != "http" or scope["method"] in _READING or self._may(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
-        await fault(403, "pages of this origin may not change anything; AUTOSCALER_CORS_ORIGINS names those that may")(
-            scope, receive, send
-        )
+        message = "pages of this origin may not change anything; AUTOSCALER_CORS_ORIGINS names those that may"
+        await fault_at(scope["path"], 403, message)(scope, receive, send)
 
     def _may(self, headers: Headers) -> bool:
         origin = headers.get("origin")
@@ -84,15 +83,34 @@ class SameOrigin:
         return urlsplit(origin).netloc == headers.get("host", "")
 
 
+def require(identity: Identity, role: str) -> None:
+    """Refuse whoever may not do what ``role`` may."""
+    if not identity.may(role):
+        raise RefusedError(403, f"this needs the role {role}")
+
+
+def require_sender(identity: Identity) -> None:
+    """Refuse whoever may not send measures or events: members may, and services, such as Ceilometer."""
+    if SERVICE not in identity.roles:
+        require(identity, MEMBER)
+
+
+def needs(role: str) -> Any:
+    """For paths that are open to one role and those that imply it."""
+
+    def check(request: Request) -> None:
+        require(identity_of(request), role)
+
+    return Depends(check)
+
+
+READS = needs(READER)
+CHANGES = needs(MEMBER)
+OPERATES = needs(ADMIN)
+
+
 def _caller(request: Request) -> Actor:
-    name = request.headers.get("x-user-id", "").strip()
-    return Actor(
-        kind="user",
-        name=name if name.isprintable() and 0 < len(name) <= 255 else ANONYMOUS,
-        project_id=request.headers.get("x-project-id", "")[:255],
-        request_id=request.state.request_id,
-        address="" if request.client is None else request.client.host,
-    )
+    return identity_of(request).actor
 
 
 Caller = Annotated[Actor, Depends(_caller)]

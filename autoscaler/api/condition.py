@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from autoscaler import __version__
 from autoscaler.api.asked import NO_QUERY
+from autoscaler.api.callers import OPERATES
 from autoscaler.api.metrics import CONTENT_TYPE, Metrics
 from autoscaler.api.wire import ReadyAnswer, ReplicaAnswer, SourceAnswer, StatusAnswer, iso
 from autoscaler.errors import TemporaryError
@@ -44,7 +45,7 @@ def router(service: Service, metrics: Metrics, readiness: Callable[[], Awaitable
         """For Prometheus, in its text format."""
         return Response(metrics.text(service.runner, await _groups(service)), media_type=CONTENT_TYPE)
 
-    @paths.get("/v1/status", dependencies=[NO_QUERY])
+    @paths.get("/v1/status", dependencies=[NO_QUERY, OPERATES])
     async def status() -> StatusAnswer:
         """This controller, its replicas and its sources."""
         return _status(service)

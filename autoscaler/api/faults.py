@@ -1,4 +1,4 @@
-"""Our errors as status codes and bodies: ``{"error": {"code", "message"}}``."""
+"""Our errors as status codes and bodies: ``{"error": {"code", "message"}}``, and on Aodh's paths as Aodh's."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ RETRY_AFTER: Final = "2"
 
 _CODES: Final = {
     400: "bad request",
+    401: "unauthorized",
     403: "forbidden",
     404: "not found",
     405: "method not allowed",
@@ -32,10 +33,39 @@ _CODES: Final = {
 }
 
 
+class RefusedError(Exception):
+    """Whoever asks may not, or has not said who they are.
+
+    Args:
+        status: 400, 401, 403 or 503.
+        message: for people.
+        headers: to be sent with it.
+    """
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
 def fault(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to a request that failed."""
     error = {"code": _CODES.get(status, "failed"), "message": message}
     return JSONResponse({"error": error}, status, dict(headers or {}))
+
+
+def fault_at(path: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer to a request that failed, in the form that clients of ``path`` know."""
+    if path != "/v2" and not path.startswith("/v2/"):
+        return fault(status, message, headers)
+    code = "Client" if status < 500 else "Server"
+    error = {"faultcode": code, "faultstring": message, "debuginfo": None}
+    return JSONResponse({"error_message": error}, status, dict(headers or {}))
+
+
+def refusal(path: str, error: RefusedError) -> JSONResponse:
+    """The answer to who may not."""
+    return fault_at(path, error.status, str(error), error.headers)
 
 
 def unavailable(message: str) -> JSONResponse:
@@ -46,32 +76,36 @@ def unavailable(message: str) -> JSONResponse:
 def install(app: FastAPI) -> None:
     """Have ``app`` answer every error like this."""
 
+    @app.exception_handler(RefusedError)
+    async def _refused(request: Request, error: RefusedError) -> Response:
+        return refusal(request.url.path, error)
+
     @app.exception_handler(NotFoundError)
-    async def _not_found(_: Request, error: NotFoundError) -> Response:
-        return fault(404, str(error))
+    async def _not_found(request: Request, error: NotFoundError) -> Response:
+        return fault_at(request.url.path, 404, str(error))
 
     @app.exception_handler(TemporaryError)
-    async def _temporary(_: Request, error: TemporaryError) -> Response:
-        return unavailable(str(error))
+    async def _temporary(request: Request, error: TemporaryError) -> Response:
+        return fault_at(request.url.path, 503, str(error), {"Retry-After": RETRY_AFTER})
 
     @app.exception_handler(PermanentError)
-    async def _permanent(_: Request, error: PermanentError) -> Response:
-        return fault(400, str(error))
+    async def _permanent(request: Request, error: PermanentError) -> Response:
+        return fault_at(request.url.path, 400, str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_: Request, error: RequestValidationError) -> Response:
-        return fault(400, "; ".join(_explained(detail) for detail in error.errors()))
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
+        return fault_at(request.url.path, 400, "; ".join(_explained(detail) for detail in error.errors()))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         message = f"nothing is at {request.url.path}" if error.status_code == 404 else str(error.detail)
         if error.status_code == 405:
             message = f"{request.method} is not possible here"
-        return fault(error.status_code, message, error.headers)
+        return fault_at(request.url.path, error.status_code, message, error.headers)
 
     @app.exception_handler(Exception)
-    async def _unforeseen(_: Request, __: Exception) -> Response:
-        return fault(500, "something went wrong here; the log says what")
+    async def _unforeseen(request: Request, __: Exception) -> Response:
+        return fault_at(request.url.path, 500, "something went wrong here; the log says what")
 
 
 def _explained(detail: Mapping[str, Any]) -> str:

@@ -8,7 +8,8 @@ import structlog
 from fastapi import APIRouter, Query
 
 from autoscaler.api.asked import NO_QUERY, DecisionPage, FreezeBody, PauseBody
-from autoscaler.api.callers import Caller
+from autoscaler.api.callers import CHANGES, OPERATES, READS, Caller
+from autoscaler.api.identity import Asker, Identity
 from autoscaler.api.wire import (
     DecisionAnswer,
     FreezeAnswer,
@@ -17,9 +18,10 @@ from autoscaler.api.wire import (
     freeze_answer,
     group_answer,
 )
+from autoscaler.engine.service import NotFoundError
 
 if TYPE_CHECKING:
-    from autoscaler.engine.service import Service
+    from autoscaler.engine.service import GroupView, Service
 
 log = structlog.get_logger()
 
@@ -28,24 +30,26 @@ def router(service: Service) -> APIRouter:
     """The paths."""
     paths = APIRouter(prefix="/v1", tags=["groups"])
 
-    @paths.get("/groups", dependencies=[NO_QUERY])
-    async def groups() -> list[GroupAnswer]:
-        """All groups that are declared, by name."""
-        return [group_answer(view) for view in await service.groups()]
+    @paths.get("/groups", dependencies=[NO_QUERY, READS])
+    async def groups(asker: Asker) -> list[GroupAnswer]:
+        """All groups, by name; whoever is no admin is shown those of their own project."""
+        return [group_answer(view) for view in await service.groups() if asker.owns(view.group.project_id)]
 
-    @paths.get("/groups/{name}", dependencies=[NO_QUERY])
-    async def group(name: str) -> GroupAnswer:
+    @paths.get("/groups/{name}", dependencies=[NO_QUERY, READS])
+    async def group(name: str, asker: Asker) -> GroupAnswer:
         """One group as it stands."""
-        return group_answer(await service.group(name))
+        return group_answer(await _found(service, name, asker))
 
-    @paths.get("/groups/{name}/decisions")
-    async def decisions(name: str, asked: Annotated[DecisionPage, Query()]) -> list[DecisionAnswer]:
+    @paths.get("/groups/{name}/decisions", dependencies=[READS])
+    async def decisions(name: str, asked: Annotated[DecisionPage, Query()], asker: Asker) -> list[DecisionAnswer]:
         """What was decided about a group, refusals included, newest first."""
+        await _found(service, name, asker)
         return [decision_answer(decision) for decision in await service.decisions(name, limit=asked.limit)]
 
-    @paths.post("/groups/{name}/pause", dependencies=[NO_QUERY])
-    async def pause(name: str, caller: Caller, asked: PauseBody | None = None) -> GroupAnswer:
+    @paths.post("/groups/{name}/pause", dependencies=[NO_QUERY, CHANGES])
+    async def pause(name: str, caller: Caller, asker: Asker, asked: PauseBody | None = None) -> GroupAnswer:
         """Leave a group alone."""
+        await _found(service, name, asker)
         asked = asked or PauseBody()
         view = await service.pause(
             name, seconds=asked.length(), reason=asked.reason, direction=asked.direction or "", actor=caller
@@ -53,14 +57,15 @@ def router(service: Service) -> APIRouter:
         log.info("group paused", group=name, by=caller.name, address=caller.address, reason=asked.reason)
         return group_answer(view)
 
-    @paths.post("/groups/{name}/resume", dependencies=[NO_QUERY])
-    async def resume(name: str, caller: Caller) -> GroupAnswer:
+    @paths.post("/groups/{name}/resume", dependencies=[NO_QUERY, CHANGES])
+    async def resume(name: str, caller: Caller, asker: Asker) -> GroupAnswer:
         """Let a group move again."""
+        await _found(service, name, asker)
         view = await service.resume(name)
         log.info("group resumed", group=name, by=caller.name, address=caller.address)
         return group_answer(view)
 
-    @paths.post("/freeze", dependencies=[NO_QUERY])
+    @paths.post("/freeze", dependencies=[NO_QUERY, OPERATES])
     async def freeze(caller: Caller, asked: FreezeBody | None = None) -> FreezeAnswer:
         """Hold every group, on every replica."""
         reason = "" if asked is None else asked.reason
@@ -68,7 +73,7 @@ def router(service: Service) -> APIRouter:
         log.info("groups frozen", by=caller.name, address=caller.address, reason=reason)
         return freeze_answer(found)
 
-    @paths.post("/unfreeze", dependencies=[NO_QUERY])
+    @paths.post("/unfreeze", dependencies=[NO_QUERY, OPERATES])
     async def unfreeze(caller: Caller) -> dict[str, None]:
         """Let groups move again."""
         await service.unfreeze()
@@ -76,3 +81,11 @@ def router(service: Service) -> APIRouter:
         return {"frozen": None}
 
     return paths
+
+
+async def _found(service: Service, name: str, asker: Identity) -> GroupView:
+    """One group; another project's is not there."""
+    view = await service.group(name)
+    if not asker.owns(view.group.project_id):
+        raise NotFoundError(f"no group named {name}")
+    return view

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends
 from starlette.requests import Request
 
+from autoscaler.measures.window import ANY_PROJECT
 from autoscaler.scaling.group import Actor
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 ADMIN: Final = "admin"
 MEMBER: Final = "member"
 READER: Final = "reader"
+SERVICE: Final = "service"
+ANONYMOUS: Final = "anonymous"
+
+_IMPLIED: Final = {ADMIN: frozenset((MEMBER, READER)), MEMBER: frozenset((READER,))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +32,13 @@ class Identity:
         roles: in lower case; implied ones are among them: an admin is a member, a member a reader.
         token: what was shown to Keystone; "" where nothing was.
         operator: nobody was asked to say who they are, at an address that only this machine reaches: ``noauth``
-            without any of its headers. May use all of ``/v1``; Aodh's paths refuse them, as Aodh does.
+            without project and roles. May use all of ``/v1``; Aodh's paths refuse them, as Aodh does.
     """
 
     user_id: str
     project_id: str
     roles: frozenset[str]
-    token: str = ""
+    token: str = field(default="", repr=False)
     request_id: str = ""
     address: str = ""
     operator: bool = False
@@ -44,11 +49,34 @@ class Identity:
         return ADMIN in self.roles
 
     @property
+    def sees_all(self) -> bool:
+        """Whether every project's, and the operator's own, is theirs to see and change in ``/v1``."""
+        return self.is_admin or self.operator
+
+    def may(self, role: str) -> bool:
+        """Whether they may do what ``role`` may."""
+        return self.operator or role in self.roles
+
+    def owns(self, project_id: str) -> bool:
+        """Whether what belongs to a project is theirs; what belongs to none, or to any, is the operator's."""
+        if self.sees_all:
+            return True
+        return project_id == self.project_id and project_id not in {"", ANY_PROJECT}
+
+    def project_of(self, named: str) -> str:
+        """The project that a measure counts for, where Keystone says who sends it.
+
+        Args:
+            named: by the measure; counts only where an admin or a service says so.
+        """
+        return named if self.is_admin or SERVICE in self.roles else self.project_id
+
+    @property
     def actor(self) -> Actor:
         """As decisions and histories name them."""
         return Actor(
             kind="user",
-            name=self.user_id,
+            name=self.user_id or ANONYMOUS,
             project_id=self.project_id,
             request_id=self.request_id,
             address=self.address,
@@ -56,7 +84,13 @@ class Identity:
 
 
 Authenticate = Callable[[Request], Awaitable[Identity]]
-"""Who sends a request; raises :class:`autoscaler.api.faults.Refused`."""
+"""Who sends a request; raises :class:`autoscaler.api.faults.RefusedError`."""
+
+
+def with_implied(roles: frozenset[str]) -> frozenset[str]:
+    """Roles in lower case, and those that Keystone has them imply."""
+    lower = frozenset(role.lower() for role in roles)
+    return lower.union(*(_IMPLIED.get(role, frozenset()) for role in lower))
 
 
 def identity_of(request: Request) -> Identity:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query
 
 from autoscaler.api.asked import LetterFilter
+from autoscaler.api.callers import OPERATES
 from autoscaler.api.wire import DeadLetterAnswer, dead_letter_answer
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def router(service: Service) -> APIRouter:
     """The paths."""
-    paths = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
+    paths = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"], dependencies=[OPERATES])
 
     @paths.get("")
     async def dead_letters(asked: Annotated[LetterFilter, Query()]) -> list[DeadLetterAnswer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -11,6 +12,9 @@ from autoscaler.cli.failures import CommandError, Exit
 
 TIMEOUT = 15.0
 """Seconds for one answer."""
+TOKEN_VARIABLES = ("AUTOSCALER_TOKEN", "OS_TOKEN")
+"""Where a token of Keystone is looked for, for a controller that asks for one. On the command line everybody on this
+machine could read it."""
 
 
 def path(*steps: str) -> str:
@@ -97,7 +101,13 @@ def _answered(response: Any, url: str) -> Any:
 
 
 def _who() -> dict[str, str]:
-    """Who asks, for the controller's records."""
+    """Who asks: a token where there is one, and a name for the controller's records."""
+    variable = next((name for name in TOKEN_VARIABLES if os.environ.get(name, "").strip()), None)
+    if variable is not None:
+        token = os.environ[variable].strip()
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise CommandError(f"{variable}: expected a token of Keystone", Exit.USAGE)
+        return {"x-auth-token": token}
     try:
         name = getpass.getuser()
     except (OSError, KeyError):

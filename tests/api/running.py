@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 from fastapi import FastAPI
@@ -18,8 +19,10 @@ from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.sources.decode import decode
 from autoscaler.adapters.targets.dry_run import DryRunTarget
 from autoscaler.api import create_app
+from autoscaler.api.identity import Authenticate
 from autoscaler.api.metrics import Metrics
-from autoscaler.declarations import load
+from autoscaler.declarations import alarm_of, definition_of, load
+from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import Service
@@ -97,7 +100,13 @@ class Api:
 
 
 @asynccontextmanager
-async def running(cors_origins: Sequence[str] = ()) -> AsyncIterator[Api]:
+async def running(
+    cors_origins: Sequence[str] = (),
+    *,
+    declared: str = DECLARED,
+    authenticate: Authenticate | None = None,
+    trusted: bool = False,
+) -> AsyncIterator[Api]:
     """A controller at work, its group already looked at."""
     now, missing = [NOW], []
     store, metrics, wake = ShakyStore(lambda: now[0]), Metrics(), Wake()
@@ -124,8 +133,13 @@ async def running(cors_origins: Sequence[str] = ()) -> AsyncIterator[Api]:
         max_hold=600,
         generation_changed=same_generation,
     )
-    declared = load({"declared.yaml": DECLARED})
-    await controller.adopt(declared.generation, declared.alarms, declared.groups, declared.policies, declared.schedules)
+    read = load({"declared.yaml": declared})
+    dialect = Dialect(
+        partial(alarm_of, derived=read.derived, mixed_as_aodh=False), partial(definition_of, timestamp=0.0), "here"
+    )
+    await controller.adopt(
+        read.generation, read.alarms, read.groups, read.policies, read.schedules, origins={}, dialect=dialect
+    )
     service = Service(controller, runner)
 
     async def readiness() -> list[str]:
@@ -133,10 +147,11 @@ async def running(cors_origins: Sequence[str] = ()) -> AsyncIterator[Api]:
 
     app = create_app(
         service,
-        decode=lambda body: decode(body, now=now[0], trusted=False),
+        decode=lambda body: decode(body, now=now[0], trusted=trusted),
         metrics=metrics,
         readiness=readiness,
         cors_origins=cors_origins,
+        authenticate=authenticate,
     )
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 4711))
     async with (

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autoscaler.api.measures import MAX_BYTES, MAX_PENDING
+from autoscaler.api.intake import MAX_BYTES, MAX_PENDING
 from autoscaler.ports import DeadLetter
 from tests.api.running import Api
 
@@ -93,7 +93,7 @@ async def test_a_series_without_room_is_rejected_by_its_index(api: Api) -> None:
 async def test_senders_are_asked_to_come_back_while_the_store_is_away(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoscaler.api.measures.PATIENCE", 0.05)
+    monkeypatch.setattr("autoscaler.api.intake.PATIENCE", 0.05)
     api.store.away = True
 
     first = await api.client.post("/v1/measures", json=api.measure())

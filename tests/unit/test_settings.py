@@ -4,7 +4,12 @@ from typing import Any
 import pytest
 
 from autoscaler.errors import SettingsError
-from autoscaler.settings import LogFormat, Settings, SourceKind, load, reference, unknown_variables
+from autoscaler.settings import Auth, LogFormat, Settings, SourceKind, load, reference, unknown_variables
+
+CREDENTIALS = (
+    "AUTOSCALER_KEYSTONE_URL: expected with either AUTOSCALER_KEYSTONE_USERNAME and AUTOSCALER_KEYSTONE_PASSWORD, or "
+    "AUTOSCALER_KEYSTONE_CREDENTIAL_ID and AUTOSCALER_KEYSTONE_CREDENTIAL_SECRET"
+)
 
 
 def test_nothing_needs_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,11 +111,54 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             "AUTOSCALER_NAMESPACE: expected 1 to 100 letters, digits and _.-, got 'a{b}'",
             id="namespace",
         ),
-        pytest.param({"AUTH": "none"}, "AUTOSCALER_AUTH: expected 'noauth', got 'none'", id="auth"),
+        pytest.param({"AUTH": "none"}, "AUTOSCALER_AUTH: expected 'noauth' or 'keystone', got 'none'", id="auth"),
         pytest.param(
-            {"TRUSTED_SOURCES": "mqtt,carrier-pigeon"},
-            "AUTOSCALER_TRUSTED_SOURCES: expected 'mqtt', 'amqp' or 'http', got 'carrier-pigeon'",
-            id="trusted",
+            {"AUTH": "keystone"}, "AUTOSCALER_KEYSTONE_URL: expected with AUTOSCALER_AUTH=keystone", id="no-keystone"
+        ),
+        pytest.param(
+            {"KEYSTONE_USERNAME": "u"}, "AUTOSCALER_KEYSTONE_URL: expected with credentials of Keystone", id="nowhere"
+        ),
+        pytest.param({"AUTH": "keystone", "KEYSTONE_URL": "http://k"}, CREDENTIALS, id="no-credentials"),
+        pytest.param({"KEYSTONE_URL": "http://k", "KEYSTONE_USERNAME": "u"}, CREDENTIALS, id="no-password"),
+        pytest.param({"KEYSTONE_URL": "http://k", "KEYSTONE_CREDENTIAL_ID": "u"}, CREDENTIALS, id="no-secret"),
+        pytest.param(
+            {
+                "KEYSTONE_URL": "http://k",
+                "KEYSTONE_USERNAME": "u",
+                "KEYSTONE_PASSWORD": "p",
+                "KEYSTONE_CREDENTIAL_ID": "i",
+                "KEYSTONE_CREDENTIAL_SECRET": "s",
+            },
+            CREDENTIALS,
+            id="both-kinds-of-credentials",
+        ),
+        pytest.param(
+            {"KEYSTONE_URL": "keystone:5000"},
+            "AUTOSCALER_KEYSTONE_URL: expected a URL that begins with http:// or https://",
+            id="keystone-scheme",
+        ),
+        pytest.param(
+            {"KEYSTONE_INTERFACE": "private"},
+            "AUTOSCALER_KEYSTONE_INTERFACE: expected internal, public or admin, got 'private'",
+            id="interface",
+        ),
+        pytest.param(
+            {"PROMETHEUS_URL": "prometheus://u:secret@p"},
+            "AUTOSCALER_PROMETHEUS_URL: expected a URL that begins with http:// or https://",
+            id="prometheus",
+        ),
+        pytest.param(
+            {"OPENSTACK_URL": "rabbit://u:secret@p"},
+            "AUTOSCALER_OPENSTACK_URL: expected a URL that begins with amqp:// or amqps://",
+            id="openstack",
+        ),
+        pytest.param(
+            {"UDP": "4952"}, "AUTOSCALER_UDP: expected HOST:PORT such as 127.0.0.1:4952, got '4952'", id="udp"
+        ),
+        pytest.param(
+            {"WEBHOOK_KEY": __file__},
+            "AUTOSCALER_WEBHOOK_CERT, AUTOSCALER_WEBHOOK_KEY: expected both or neither",
+            id="key-without-certificate",
         ),
         pytest.param(
             {"CORS_ORIGINS": "ops.example.org"},
@@ -169,6 +217,14 @@ def test_an_open_door_can_be_insisted_on() -> None:
     assert load(api="0.0.0.0:8042", auth_force=True).api_host == "0.0.0.0"
 
 
+def test_keystone_is_asked_where_it_is_said() -> None:
+    read = load(
+        api="0.0.0.0:8042", auth="Keystone", keystone_url="https://k", keystone_username="u", keystone_password="p"
+    )
+
+    assert (read.auth, read.keystone_interface, read.token_cache) == (Auth.KEYSTONE, "internal", 60.0)
+
+
 def test_settings_do_not_show_secrets() -> None:
     shown = repr(
         load(
@@ -177,6 +233,13 @@ def test_settings_do_not_show_secrets() -> None:
             amqp_url="amqp://u:hidden3@host",
             mqtt_username="u",
             mqtt_password="hidden4",
+            keystone_url="http://k",
+            keystone_credential_id="i",
+            keystone_credential_secret="hidden5",
+            prometheus_url="http://u:hidden6@p",
+            openstack_url="amqp://u:hidden7@o",
+            notify_url="amqp://u:hidden8@n",
+            telemetry_secret="hidden9",
         )
     )
 
@@ -189,6 +252,7 @@ def test_unknown_variables_are_named() -> None:
         "AUTOSCALER_COLOUR": "x",
         "AUTOSCALER_API": "x",
         "AUTOSCALER_TEST_REQUIRE": "x",
+        "AUTOSCALER_TOKEN": "x",
         "HOME": "x",
     }
 

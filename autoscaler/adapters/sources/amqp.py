@@ -24,8 +24,10 @@ from yarl import URL
 
 from autoscaler.adapters.sources.decode import LIVE, Limits
 from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls
+from autoscaler.adapters.sources.trust import NOBODY, Trust
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Source
+from autoscaler.settings import SourceKind
 
 _CALL_TIMEOUT: Final = 10.0
 _FAREWELL_TIMEOUT: Final = 2.0
@@ -60,13 +62,16 @@ class AmqpSource(LinkedSource):
         username: stands above the one in the URL.
         password: stands above the one in the URL.
         tls: for ``amqps``; the system's authorities when None.
-        trusted: whether measures may name their project.
+        trust: says through which exchange, and from which user, measures may name their project.
         now: the time that timestamps are compared with.
         limits: of time and size.
 
     Raises:
         PermanentError: the URL is none.
     """
+
+    kind = SourceKind.AMQP
+    """As which its messages are trusted."""
 
     def __init__(
         self,
@@ -83,16 +88,17 @@ class AmqpSource(LinkedSource):
         username: str | None = None,
         password: str | None = None,
         tls: Tls | None = None,
-        trusted: bool = False,
+        trust: Trust = NOBODY,
         limits: Limits = LIVE,
     ) -> None:
         address = _address(url, username, password)
-        super().__init__(f"amqp://{address.host}:{address.port}/{queue}", now=now, trusted=trusted, limits=limits)
+        super().__init__(f"amqp://{address.host}:{address.port}/{queue}", now=now, limits=limits)
         self._url = address
         self._queue = queue
         self._exchange = exchange
         self._routing_key = routing_key
         self._prefetch = prefetch
+        self._trust = trust
         self._tls = (tls or Tls()) if address.scheme == "amqps" else None
         self._arguments: dict[str, aio_pika.abc.FieldValue] = {}
         if quorum:
@@ -118,14 +124,24 @@ class AmqpSource(LinkedSource):
     async def _consuming(self, connection: aio_pika.abc.AbstractConnection) -> _AmqpLink:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=self._prefetch)
+        queues = await self._queues(connection, channel)
+        # beneath aio-pika's own message objects, which cost as much as all the rest
+        link = _AmqpLink(await channel.get_underlay_channel(), self._trust, self.kind)
+        for queue in queues:
+            await link.consume(queue)
+        return link
+
+    async def _queues(
+        self,
+        connection: aio_pika.abc.AbstractConnection,  # noqa: ARG002 - for those who need another channel
+        channel: aio_pika.abc.AbstractChannel,
+    ) -> Sequence[str]:
+        """Names of the queues to take from, declared and bound."""
         queue = await channel.declare_queue(self._queue, durable=True, arguments=self._arguments)
         if self._exchange:
             exchange = await channel.declare_exchange(self._exchange, aio_pika.ExchangeType.TOPIC, durable=True)
             await queue.bind(exchange, self._routing_key)
-        # beneath aio-pika's own message objects, which cost as much as all the rest
-        link = _AmqpLink(await channel.get_underlay_channel())
-        await link.consume(self._queue)
-        return link
+        return [self._queue]
 
 
 def _address(url: str, username: str | None, password: str | None) -> URL:
@@ -179,8 +195,10 @@ def _said(error: BaseException) -> str:
 class _AmqpLink:
     """See :class:`autoscaler.adapters.sources.link.Link`. One channel, whose tags mean nothing to any other."""
 
-    def __init__(self, channel: AbstractChannel) -> None:
+    def __init__(self, channel: AbstractChannel, trust: Trust = NOBODY, kind: SourceKind = SourceKind.AMQP) -> None:
         self._channel = channel
+        self._trust = trust
+        self._kind = kind
         self._inbox: deque[Received] = deque()
         self._stirred = asyncio.Event()
         self._loss = ""  # why the link is lost, "" while it is not
@@ -228,7 +246,10 @@ class _AmqpLink:
             self._lose(f"the broker sent message {tag} after {self._last_tag}")
             return
         self._last_tag = tag
-        self._inbox.append(Received(message.body, tag))
+        # the broker closes the channel of a publisher who gives another's name
+        user = message.header.properties.user_id or ""
+        trusted = self._trust.trusts(self._kind, topic=message.exchange or "", user=user)
+        self._inbox.append(Received(message.body, tag, trusted))
         self._stirred.set()
 
     def _closed(self, closing: asyncio.Future[object]) -> None:

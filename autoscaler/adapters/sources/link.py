@@ -69,10 +69,12 @@ class Received:
 
     Attributes:
         token: what it is acknowledged by on its own link; None where nobody waits for that.
+        trusted: its measures may name their project, whatever others of this source may.
     """
 
     payload: bytes
     token: int | None
+    trusted: bool = False
 
 
 class Link(Protocol):
@@ -127,11 +129,11 @@ class LinkedSource(ABC):
     Args:
         name: for people, dead letters and metric labels; without secrets.
         now: the time that timestamps are compared with.
-        trusted: whether measures may name their project.
+        trusted: whether all measures may name their project.
         limits: of time and size.
     """
 
-    def __init__(self, name: str, *, now: Callable[[], float], trusted: bool, limits: Limits = LIVE) -> None:
+    def __init__(self, name: str, *, now: Callable[[], float], trusted: bool = False, limits: Limits = LIVE) -> None:
         self.name = name
         self._now = now
         self._trusted = trusted
@@ -195,7 +197,8 @@ class LinkedSource(ABC):
         rejected: list[Undecoded] = []
         now = self._now()
         for message in received:
-            decoded = decode(message.payload, now=now, trusted=self._trusted, limits=self._limits)
+            trusted = self._trusted or message.trusted
+            decoded = decode(message.payload, now=now, trusted=trusted, limits=self._limits)
             measures.extend(decoded.measures)
             rejected.extend(decoded.rejected)
         return Batch(measures, rejected, self.name)

@@ -20,8 +20,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from autoscaler.adapters.sources.decode import LIVE, Limits
 from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls
+from autoscaler.adapters.sources.trust import NOBODY, Trust
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Source
+from autoscaler.settings import SourceKind
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 _CONNECT_TIMEOUT: Final = 5.0
@@ -84,7 +86,7 @@ class MqttSource(LinkedSource):
         receive_maximum: messages in hand and waiting, at most; MQTT 5 only, a 3.1.1 broker has its own limit.
         session_expiry: seconds that the broker keeps the session of a client that is gone; MQTT 5 only.
         version: which to try first.
-        trusted: whether measures may name their project.
+        trust: says on which topics measures may name their project.
         now: the time that timestamps are compared with.
         limits: of time and size.
 
@@ -105,13 +107,11 @@ class MqttSource(LinkedSource):
         receive_maximum: int = 2000,
         session_expiry: float = 86_400.0,
         version: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V5,
-        trusted: bool = False,
+        trust: Trust = NOBODY,
         limits: Limits = LIVE,
     ) -> None:
         address = _Address.of(url)
-        super().__init__(
-            f"mqtt://{address.host}:{address.port} {topic_filter}", now=now, trusted=trusted, limits=limits
-        )
+        super().__init__(f"mqtt://{address.host}:{address.port} {topic_filter}", now=now, limits=limits)
         self._address = address
         self._topic_filter = topic_filter
         self._client_id = client_id
@@ -119,6 +119,7 @@ class MqttSource(LinkedSource):
         self._password = address.password if password is None else password
         self._tls = (tls or Tls()) if address.secure else None
         self._receive_maximum = receive_maximum
+        self._trust = trust
         self._session_expiry = session_expiry
         self.version = version
 
@@ -130,7 +131,7 @@ class MqttSource(LinkedSource):
         await self._connect(client)
         try:
             await self._subscribe(client)
-            yield _MqttLink(client, inbox, self._receive_maximum)
+            yield _MqttLink(client, inbox, self._receive_maximum, self._trust)
         finally:
             await client.leave()
 
@@ -193,10 +194,11 @@ def _reason(error: aiomqtt.MqttError) -> int | None:
 class _MqttLink:
     """See :class:`autoscaler.adapters.sources.link.Link`."""
 
-    def __init__(self, client: _AckingClient, inbox: _Inbox, at_most: int) -> None:
+    def __init__(self, client: _AckingClient, inbox: _Inbox, at_most: int, trust: Trust) -> None:
         self._client = client
         self._inbox = inbox
         self._at_most = at_most
+        self._trust = trust
 
     @property
     def alive(self) -> bool:
@@ -213,9 +215,9 @@ class _MqttLink:
             message = await anext(self._client.messages)
         except aiomqtt.MqttError as error:
             raise TemporaryError(f"the connection was lost: {error.__cause__ or error}") from error
-        taken = [_received(message)]
+        taken = [self._received(message)]
         while len(taken) < self._at_most and not self._inbox.empty():
-            taken.append(_received(self._inbox.get_nowait()))
+            taken.append(self._received(self._inbox.get_nowait()))
         return taken
 
     async def ack(self, received: Sequence[Received]) -> None:
@@ -223,9 +225,9 @@ class _MqttLink:
             if message.token is not None:
                 self._client.ack(message.token)
 
-
-def _received(message: aiomqtt.Message) -> Received:
-    return Received(message.payload, message.mid if message.qos == _QOS else None)
+    def _received(self, message: aiomqtt.Message) -> Received:
+        trusted = self._trust.trusts(SourceKind.MQTT, topic=message.topic.value)
+        return Received(message.payload, message.mid if message.qos == _QOS else None, trusted)
 
 
 class _Inbox(asyncio.Queue[aiomqtt.Message]):
