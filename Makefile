@@ -7,11 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ORACLE := .venv-oracle
-KEYSTONE := .venv-keystone
-CEILOMETER := .venv-ceilometer
 DURATION ?=
 
-.PHONY: help setup run test quick service servers check lint types arch fmt oracle keystone ceilometer bench docs clean
+.PHONY: help setup run test quick service servers check lint types arch fmt oracle keystone ceilometer aodhclient peers bench docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -69,31 +67,33 @@ $(ORACLE)/.installed: tests/differential/oracle/requirements.txt
 	@touch $@
 
 oracle: setup $(ORACLE)/.installed ## Compare with the installed aodh, gnocchi and openstack-heat
-	AUTOSCALER_ORACLE_PYTHON=$(ORACLE)/bin/python $(BIN)/pytest -q -m oracle
+	AUTOSCALER_ORACLE_PYTHON=$(ORACLE)/bin/python $(BIN)/pytest -q -m oracle tests/differential
 
-$(KEYSTONE)/.installed: tests/integration/keystone/requirements.txt
-	@$(PYTHON) -m venv $(KEYSTONE)
-	@echo "installing keystone into $(KEYSTONE) ..."
-	@$(KEYSTONE)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+.venv-%/.installed: tests/integration/%/requirements.txt
+	@$(PYTHON) -m venv $(@D)
+	@echo "installing $* into $(@D) ..."
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-keystone: setup $(KEYSTONE)/.installed ## Ask a real Keystone
-	AUTOSCALER_TEST_KEYSTONE_PYTHON=$(KEYSTONE)/bin/python $(BIN)/pytest -q -m oracle tests/integration/test_keystone.py
+.SECONDARY: .venv-aodhclient/.installed .venv-ceilometer/.installed .venv-keystone/.installed
 
-$(CEILOMETER)/.installed: tests/integration/ceilometer/requirements.txt
-	@$(PYTHON) -m venv $(CEILOMETER)
-	@echo "installing ceilometer into $(CEILOMETER) ..."
-	@$(CEILOMETER)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+keystone: setup .venv-keystone/.installed ## Ask a real Keystone
+	$(BIN)/pytest -q -m oracle tests/integration/test_keystone.py
 
-ceilometer: setup servers $(CEILOMETER)/.installed ## Have a real Ceilometer publish to a running controller
-	AUTOSCALER_TEST_CEILOMETER_PYTHON=$(CEILOMETER)/bin/python $(BIN)/pytest -q -m oracle tests/integration/test_ceilometer.py
+ceilometer: setup servers .venv-ceilometer/.installed ## Have a real Ceilometer publish to a running controller
+	$(BIN)/pytest -q -m oracle tests/integration/test_ceilometer.py
 
-bench: setup servers ## A measure published -> webhook received, over real brokers
+aodhclient: setup .venv-aodhclient/.installed ## Have Aodh's own client talk to a running controller
+	$(BIN)/pytest -q -m oracle tests/integration/test_aodhclient.py
+
+peers: oracle keystone ceilometer aodhclient ## All of these
+
+bench: setup servers ## A measure published -> webhook received; what 100 000 alarms cost
 	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/alarms.py
 
 docs: setup ## Make the reference pages anew
 	$(BIN)/python docs/reference/make.py
 
 clean: ## Remove what the targets above have made
-	rm -rf $(VENV) $(ORACLE) $(KEYSTONE) $(CEILOMETER) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-* $(KEYSTONE) $(CEILOMETER) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

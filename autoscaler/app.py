@@ -8,38 +8,30 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import structlog
 import uvicorn
 
 from autoscaler import __version__
-from autoscaler.adapters.actions.log import LogAction
-from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
 from autoscaler.adapters.clock import now
 from autoscaler.adapters.files import changes, texts
 from autoscaler.adapters.listeners import Listeners, LoggingListener
 from autoscaler.adapters.logs import configure
 from autoscaler.adapters.redis import EmbeddedServer, RedisStore
 from autoscaler.adapters.schedule import CronCalendar
-from autoscaler.adapters.sources.amqp import AmqpSource
-from autoscaler.adapters.sources.decode import LIVE, decode
-from autoscaler.adapters.sources.link import Tls
-from autoscaler.adapters.sources.mqtt import MqttSource
-from autoscaler.adapters.targets.dry_run import DryRunTarget
-from autoscaler.adapters.targets.http import HttpTarget
-from autoscaler.adapters.targets.process import ProcessTarget
-from autoscaler.api import create_app
 from autoscaler.api.metrics import Metrics
 from autoscaler.declarations import Declarations, dump, load, parse, warnings
+from autoscaler.declarations.definitions import alarm_of, definition_of
+from autoscaler.edges import Edges
+from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import CLOCK_SKEW_LIMIT, Service
 from autoscaler.errors import AutoscalerError, DeclarationError, PermanentError, TemporaryError
-from autoscaler.ports import Action, Source, Target
-from autoscaler.settings import Settings, SourceKind, unknown_variables
+from autoscaler.settings import Mixed, Settings, unknown_variables
 
 log = structlog.get_logger()
 
@@ -87,7 +79,7 @@ async def run_controller(settings: Settings) -> None:
         if url is None:
             embedded = await stack.enter_async_context(EmbeddedServer(settings.state_dir / "valkey"))
             url = embedded.url
-        store = RedisStore(url, namespace=settings.namespace, shards=settings.shards)
+        store = RedisStore(url, namespace=settings.namespace, shards=settings.shards, history_ttl=settings.history_ttl)
         stack.push_async_callback(store.close)
         await _reached(store)
         for problem in () if settings.allow_volatile_redis else await store.check():
@@ -137,10 +129,10 @@ class _Server(uvicorn.Server):
 class _Live:
     """The parts of a running controller."""
 
-    def __init__(self, settings: Settings, store: RedisStore, sources: Sequence[Source], metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, store: RedisStore, edges: Edges, metrics: Metrics) -> None:
         self._settings = settings
         self._store = store
-        self._sources = sources
+        self._edges = edges
         self._metrics = metrics
         self._wake = Wake()
         self._stop = asyncio.Event()
@@ -154,15 +146,18 @@ class _Live:
     async def build(cls, settings: Settings, store: RedisStore, stack: contextlib.AsyncExitStack) -> _Live:
         """Everything, connected to nothing yet."""
         metrics = Metrics()
-        live = cls(settings, store, _sources(settings), metrics)
-        actions = await _actions(settings, stack)
-        targets = await _targets(stack)
+        edges = await Edges.build(settings, stack)
+        live = cls(settings, store, edges, metrics)
         replica = f"{settings.replica}-{os.getpid()}-{secrets.token_hex(3)}"
         live._controller = Controller(
             store,
             Listeners([LoggingListener(), metrics]),
-            actions=actions,
-            targets=targets,
+            actions=edges.actions,
+            targets=edges.targets,
+            probes=edges.probes,
+            probe_interval=settings.probe_interval,
+            notify=settings.notify_url is not None,
+            count=settings.evaluation_metrics,
             calendar=CronCalendar(),
             replica=replica,
             woken=live._wake.at,
@@ -171,7 +166,7 @@ class _Live:
         )
         live._runner = Runner(
             live._controller,
-            live._sources,
+            edges.sources,
             wake=live._wake,
             clock=now,
             replica=replica,
@@ -194,12 +189,14 @@ class _Live:
         else:
             await self._publish(declared, insist=False)
         await self._adopt_published()
+        await self._controller.restore()
+        log.info("alarms restored", alarms=len(self._controller.catalogue.of(None)))
 
     def _paths(self) -> list[Path]:
         return [path for path in (self._settings.rules, self._settings.policies) if path is not None]
 
     def _load(self) -> Declarations:
-        declared = load(texts(self._paths()))
+        declared = load(texts(self._paths()), mixed_as_aodh=self._mixed_as_aodh)
         for warning in (*declared.ignored, *warnings(declared)):
             log.warning("declared", note=str(warning))
         return declared
@@ -219,9 +216,15 @@ class _Live:
         if published is None or published[0] == self._controller.adopted:
             return
         generation, documents = published
-        declared = parse(documents)
+        declared = parse(documents, mixed_as_aodh=self._mixed_as_aodh)
         await self._controller.adopt(
-            generation, declared.alarms, declared.groups, declared.policies, declared.schedules
+            generation,
+            declared.alarms,
+            declared.groups,
+            declared.policies,
+            declared.schedules,
+            origins={alarm_id: str(declared.origin("alarm", alarm_id)) for alarm_id in declared.alarms},
+            dialect=self._dialect(declared),
         )
         self._unreadable = {}
         log.info(
@@ -232,6 +235,17 @@ class _Live:
             policies=len(declared.policies),
             schedules=len(declared.schedules),
         )
+
+    def _dialect(self, declared: Declarations) -> Dialect:
+        return Dialect(
+            partial(alarm_of, derived=declared.derived, mixed_as_aodh=self._mixed_as_aodh),
+            partial(definition_of, timestamp=0.0),
+            f"{declared.generation} {self._mixed_as_aodh}",
+        )
+
+    @property
+    def _mixed_as_aodh(self) -> bool:
+        return self._settings.composite_mixed is Mixed.AODH
 
     async def _adopt_newer(self) -> None:
         """Adopt what another has published; what this version does not understand leaves the old in force."""
@@ -273,16 +287,7 @@ class _Live:
 
     async def serve(self, listening: socket.socket, embedded: EmbeddedServer | None) -> None:
         """Run until a signal says to end, then drain."""
-        service = Service(self._controller, self._runner)
-        limits = replace(LIVE, max_future=self._settings.max_future)
-        trusted = SourceKind.HTTP in self._settings.trusted_sources
-        app = create_app(
-            service,
-            decode=lambda body: decode(body, now=now(), trusted=trusted, limits=limits),
-            metrics=self._metrics,
-            readiness=self._missing,
-            cors_origins=self._settings.cors_origins,
-        )
+        app = self._edges.api(Service(self._controller, self._runner), self._metrics, self._missing)
         server = _Server(
             uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)
         )
@@ -330,71 +335,7 @@ class _Live:
             missing.append(self._runner.store_error)
         elif not self._settings.allow_volatile_redis:
             missing += await self._store.check()
-        missing += [f"{source.name} is not connected" for source in self._sources if not source.connected]
+        missing += [f"{source.name} is not connected" for source in self._edges.sources if not source.connected]
         if abs(self._runner.skew) > CLOCK_SKEW_LIMIT:
             missing.append(f"the clock is {self._runner.skew:+.1f} s off the store's")
         return missing
-
-
-def _sources(settings: Settings) -> list[Source]:
-    limits = replace(LIVE, max_future=settings.max_future)
-    sources: list[Source] = []
-    if settings.mqtt_url is not None:
-        sources.append(
-            MqttSource(
-                settings.mqtt_url,
-                now=now,
-                topic_filter=settings.mqtt_topic,
-                client_id=f"{settings.namespace}-{settings.replica}",
-                username=settings.mqtt_username,
-                password=None if settings.mqtt_password is None else settings.mqtt_password.get_secret_value(),
-                tls=_mqtt_tls(settings),
-                trusted=SourceKind.MQTT in settings.trusted_sources,
-                limits=limits,
-            )
-        )
-    if settings.amqp_url is not None:
-        sources.append(
-            AmqpSource(
-                settings.amqp_url,
-                now=now,
-                queue=settings.amqp_queue,
-                exchange=settings.amqp_exchange,
-                routing_key=settings.amqp_routing_key,
-                prefetch=settings.amqp_prefetch,
-                quorum=settings.amqp_quorum,
-                ttl=settings.amqp_ttl,
-                max_length=settings.amqp_max_length,
-                trusted=SourceKind.AMQP in settings.trusted_sources,
-                limits=limits,
-            )
-        )
-    return sources
-
-
-def _mqtt_tls(settings: Settings) -> Tls | None:
-    if settings.mqtt_ca is None and settings.mqtt_cert is None:
-        return None
-    return Tls(str(settings.mqtt_ca or ""), str(settings.mqtt_cert or ""), str(settings.mqtt_key or ""))
-
-
-async def _actions(settings: Settings, stack: contextlib.AsyncExitStack) -> dict[str, Action]:
-    clients = tls_clients(ca=str(settings.webhook_ca or ""), verify=settings.webhook_verify)
-    try:
-        await clients(True).aclose()
-    except OSError as error:
-        raise PermanentError(f"AUTOSCALER_WEBHOOK_CA: {settings.webhook_ca}: {error}") from error
-    webhook = await stack.enter_async_context(WebhookAction(settings.webhook_timeout, clients))
-    log_action = LogAction()
-    return {
-        **dict.fromkeys(webhook.schemes, webhook),
-        **dict.fromkeys(log_action.schemes, log_action),
-    }
-
-
-async def _targets(stack: contextlib.AsyncExitStack) -> dict[str, Target]:
-    return {
-        "process": await stack.enter_async_context(ProcessTarget()),
-        "http": await stack.enter_async_context(HttpTarget()),
-        "dry_run": DryRunTarget(),
-    }

@@ -22,6 +22,14 @@ def shared_data(*parts: str) -> Path:
     return path
 
 
+def shared_reference(name: str) -> Path:
+    """A file of the facts beside the shared data; the test (or the module asking at import) is skipped without it."""
+    path = FOLDER.parent / "reference" / name
+    if not path.exists():
+        pytest.skip(f"{path} is missing; AUTOSCALER_SHARED_DATA names the folder beside it", allow_module_level=True)
+    return path
+
+
 def shared_json(*parts: str) -> Any:
     """A JSON file of the shared data, read."""
     return json.loads(shared_data(*parts).read_text())

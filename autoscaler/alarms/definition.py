@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -68,10 +68,11 @@ def naive(time: float) -> str:
 
 def scrubbed(url: str) -> str:
     """An action's URL without the trust that was made for it."""
-    if not url.startswith("trust+") or "@" not in url:
+    scheme, colon, rest = url.partition("://")
+    if not scheme.startswith("trust+"):
         return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return f"{scheme}{colon}{host.rpartition('@')[2]}{rest[len(host) :]}"
 
 
 def told(definition: Definition) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The HTTP API of a running controller."""
 
-from autoscaler.api.app import create_app
+from autoscaler.api.app import Readiness, create_app
 
-__all__ = ["create_app"]
+__all__ = ["Readiness", "create_app"]

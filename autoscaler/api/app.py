@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -10,13 +10,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from autoscaler import __version__
-from autoscaler.api import alarms, condition, faults, groups, letters, policies
+from autoscaler.api import alarms, condition, faults, groups, letters, measures, policies, senders, v2
 from autoscaler.api.authentication import Authentication, noauth
 from autoscaler.api.callers import REQUEST_ID, RequestIds, SameOrigin
-from autoscaler.api.measures import DESCRIBED, Decode, MeasuresEndpoint
 
 if TYPE_CHECKING:
     from autoscaler.api.identity import Authenticate
+    from autoscaler.api.intake import Decode
     from autoscaler.api.metrics import Metrics
     from autoscaler.engine.service import Service
 
@@ -30,33 +30,40 @@ def create_app(
     service: Service,
     *,
     decode: Decode,
+    decoders: senders.Decoders,
     metrics: Metrics,
     readiness: Readiness,
     cors_origins: Sequence[str] = (),
     authenticate: Authenticate | None = None,
+    aodh: v2.Options | None = None,
 ) -> FastAPI:
     """The API.
 
     Args:
         service: what it asks.
         decode: takes the body of ``POST /v1/measures`` apart.
+        decoders: take apart what OpenStack's and Prometheus' senders send.
         metrics: what ``/metrics`` shows.
         readiness: what ``/readyz`` shows.
         cors_origins: origins whose pages may ask; none may change anything but these and the API's own.
         authenticate: who asks; None believes everybody's headers.
+        aodh: settings of Aodh's API.
     """
     app = FastAPI(title="autoscaler", version=__version__, description=DESCRIPTION, redoc_url=None)
-    app.router.routes.append(Route("/v1/measures", MeasuresEndpoint(service, decode).post, methods=["POST"]))
+    taking = measures.MeasuresEndpoint(service, decode)
+    app.router.routes.append(Route("/v1/measures", taking.post, methods=["POST"]))
+    app.router.routes.extend(senders.routes(service, decoders))
     for router in (
         alarms.router(service),
         groups.router(service),
         policies.router(service),
         letters.router(service),
         condition.router(service, metrics, readiness),
+        v2.router(service, aodh or v2.Options()),
     ):
         app.include_router(router)
     faults.install(app)
-    _describe_measures(app)
+    _describe(app, {"/v1/measures": measures.DESCRIBED} | dict(senders.DESCRIBED))
     # the last that is added is the first that is asked; a page's preflight bears no token
     app.add_middleware(Authentication, authenticate=authenticate or noauth())
     app.add_middleware(SameOrigin, allowed=cors_origins)
@@ -64,20 +71,22 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=[REQUEST_ID],
+            expose_headers=[REQUEST_ID, "Location"],
         )
     app.add_middleware(RequestIds)
     return app
 
 
-def _describe_measures(app: FastAPI) -> None:
-    described = app.openapi
+def _describe(app: FastAPI, described: Mapping[str, Mapping[str, Any]]) -> None:
+    """Have OpenAPI tell of plain routes too."""
+    generated = app.openapi
 
     def openapi() -> dict[str, Any]:
-        schema = described()
-        schema["paths"].setdefault("/v1/measures", DESCRIBED)
+        schema = generated()
+        for path, methods in described.items():
+            schema["paths"].setdefault(path, dict(methods))
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to extend it

@@ -244,4 +244,6 @@ def _share(alarm: Alarm, group: Group) -> float:
     """Which share of the group's members must have reported before the alarm may scale it in."""
     many = [leaf for leaf in leaves_of(alarm.rule) if isinstance(leaf, Rule) and not leaf.single]
     # one series speaks for itself, and so do events and other services: they are not the members
-    return max((group.min_reporting if leaf.min_reporting is None else leaf.min_reporting for leaf in many), default=0.0)
+    return max(
+        (group.min_reporting if leaf.min_reporting is None else leaf.min_reporting for leaf in many), default=0.0
+    )

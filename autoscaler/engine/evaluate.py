@@ -155,9 +155,7 @@ class Evaluator:
         }
         return {name: (await self._store.group(name)).record for name in sorted(groups)}
 
-    def _attempt(
-        self, router: Router, look: _Look, members: Mapping[str, GroupRecord], sources: Sources
-    ) -> Attempt:
+    def _attempt(self, router: Router, look: _Look, members: Mapping[str, GroupRecord], sources: Sources) -> Attempt:
         alarm = look.alarm
         asof = max(view.asof for view in look.views.values())
         (window_id, view), *further = look.views.items()

@@ -14,7 +14,6 @@ from autoscaler.alarms.definition import (
     SET_BY_HAND,
     Definition,
     encode,
-    naive,
     told,
     told_with_state,
 )
@@ -22,12 +21,14 @@ from autoscaler.engine.catalogue import Listing
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ledger import Leased
 from autoscaler.engine.tell import notifications
-from autoscaler.ports import Acceptance, Accepted, HistoryEntry, Retry, event_id
+from autoscaler.ports import Acceptance, HistoryEntry, event_id
 from autoscaler.scaling.group import Actor
 
 ROUNDS = 50
 """Lost races after which a change is given up."""
 _UNTOLD = frozenset(("timestamp", "alarm_id"))
+_Changed = tuple[Definition | None, AlarmRecord, HistoryEntry | None]
+"""The new definition (None leaves it), the new record and what the history says of it."""
 
 
 class NotFoundError(LookupError):
@@ -106,7 +107,9 @@ class Orders:
             ValueError: the definition cannot be understood.
         """
 
-        def changed(listing: Listing, record: AlarmRecord, now: float) -> tuple[Definition, AlarmRecord, HistoryEntry | None]:
+        def changed(
+            listing: Listing, record: AlarmRecord, now: float
+        ) -> tuple[Definition, AlarmRecord, HistoryEntry | None]:
             before = listing.definition
             revision = max(int(now * 1e6), before.revision + 1)
             after = msgspec.structs.replace(
@@ -130,7 +133,7 @@ class Orders:
             NotFoundError, DeclaredError, ContendedError: it cannot be changed.
         """
 
-        def changed(listing: Listing, record: AlarmRecord, now: float) -> tuple[None, AlarmRecord, HistoryEntry | None]:
+        def changed(listing: Listing, record: AlarmRecord, now: float) -> _Changed:
             moved = _moved(record, state, now)
             if moved is record:
                 return None, record, None
@@ -161,7 +164,7 @@ class Orders:
     async def _change(
         self,
         alarm_id: str,
-        changed: Callable[[Listing, AlarmRecord, float], tuple[Definition | None, AlarmRecord, HistoryEntry | None]],
+        changed: Callable[[Listing, AlarmRecord, float], _Changed],
     ) -> tuple[Listing, AlarmRecord]:
         for _ in range(ROUNDS):
             listing, record, now = await self._present(alarm_id)

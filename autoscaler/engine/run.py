@@ -14,7 +14,6 @@ import structlog
 
 from autoscaler.alarms.evaluation import Sources
 from autoscaler.engine.controller import Controller
-from autoscaler.engine.ingest import Written
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure

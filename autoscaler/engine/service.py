@@ -99,7 +99,9 @@ class Service:
         named = [alarm for alarm in by_id.values() if alarm.name == name_or_id]
         if len(named) != 1:
             raise NotFoundError(
-                f"{len(named)} alarms named {name_or_id}; name one by its id" if named else f"no alarm named {name_or_id}"
+                f"{len(named)} alarms named {name_or_id}; name one by its id"
+                if named
+                else f"no alarm named {name_or_id}"
             )
         return named[0]
 

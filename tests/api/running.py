@@ -16,11 +16,16 @@ from autoscaler.adapters.actions.memory import MemoryAction
 from autoscaler.adapters.listeners import Listeners, LoggingListener
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.schedule import CronCalendar
-from autoscaler.adapters.sources.decode import decode
+from autoscaler.adapters.sources.ceilometer import Reading
+from autoscaler.adapters.sources.ceilometer import decode as decode_ceilometer
+from autoscaler.adapters.sources.decode import LIVE, decode
+from autoscaler.adapters.sources.gnocchi import GnocchiDecoder
+from autoscaler.adapters.sources.remote_write import decode as decode_remote_write
 from autoscaler.adapters.targets.dry_run import DryRunTarget
 from autoscaler.api import create_app
 from autoscaler.api.identity import Authenticate
 from autoscaler.api.metrics import Metrics
+from autoscaler.api.senders import Decoders
 from autoscaler.declarations import alarm_of, definition_of, load
 from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
@@ -148,6 +153,7 @@ async def running(
     app = create_app(
         service,
         decode=lambda body: decode(body, now=now[0], trusted=trusted),
+        decoders=decoders(trusted=trusted),
         metrics=metrics,
         readiness=readiness,
         cors_origins=cors_origins,
@@ -163,3 +169,17 @@ async def running(
         await found.settled()
         yield found
         runner.stop()
+
+
+def decoders(*, trusted: bool) -> Decoders:
+    """As a controller makes them."""
+    reading = Reading(trusted=trusted)
+    events = Reading(trusted=trusted, kind="event", made_ids=True)
+    return Decoders(
+        samples=lambda body: decode_ceilometer(body, reading, now=NOW),
+        events=lambda body: decode_ceilometer(body, events, now=NOW),
+        remote_write=lambda body: decode_remote_write(body, now=NOW, trusted=trusted, limits=LIVE),
+        gnocchi=GnocchiDecoder(),
+        gnocchi_trusted=trusted,
+        clock=lambda: NOW,
+    )

@@ -10,20 +10,15 @@ import httpx
 from fastapi import FastAPI
 from starlette.requests import Request
 
-from autoscaler.adapters.sources.ceilometer import Reading
-from autoscaler.adapters.sources.ceilometer import decode as decode_ceilometer
-from autoscaler.adapters.sources.decode import LIVE
-from autoscaler.adapters.sources.gnocchi import GnocchiDecoder
-from autoscaler.adapters.sources.remote_write import decode as decode_remote_write
 from autoscaler.api import faults
 from autoscaler.api.authentication import Authentication
 from autoscaler.api.callers import RequestIds
 from autoscaler.api.identity import Identity, with_implied
-from autoscaler.api.senders import Decoders, routes
+from autoscaler.api.senders import routes
 from autoscaler.engine.service import Service
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import Batch
-from tests.api.running import NOW, Api, running
+from tests.api.running import Api, decoders, running
 
 OPERATOR = Identity("", "", frozenset(), operator=True)
 
@@ -82,21 +77,8 @@ async def sending(*, trusted: bool = True) -> AsyncIterator[Senders]:
 
         app.add_middleware(Authentication, authenticate=authenticate)
         app.add_middleware(RequestIds)
-        app.router.routes.extend(routes(service, _decoders(trusted=trusted)))
+        app.router.routes.extend(routes(service, decoders(trusted=trusted)))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             senders.append(Senders(api, client, service))
             yield senders[0]
-
-
-def _decoders(*, trusted: bool) -> Decoders:
-    reading = Reading(trusted=trusted)
-    events = Reading(trusted=trusted, kind="event", made_ids=True)
-    return Decoders(
-        samples=lambda body: decode_ceilometer(body, reading, now=NOW),
-        events=lambda body: decode_ceilometer(body, events, now=NOW),
-        remote_write=lambda body: decode_remote_write(body, now=NOW, trusted=trusted, limits=LIVE),
-        gnocchi=GnocchiDecoder(),
-        gnocchi_trusted=trusted,
-        clock=lambda: NOW,
-    )

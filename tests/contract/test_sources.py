@@ -1,4 +1,4 @@
-"""One suite for every source: the memory twin, and MQTT and AMQP on real brokers."""
+"""One suite for every source on a bus: the memory twin, and MQTT, AMQP and Ceilometer's AMQP on real brokers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from autoscaler.adapters.sources.amqp import AmqpSource
 from autoscaler.adapters.sources.link import Tls
 from autoscaler.adapters.sources.memory import MemorySource
 from autoscaler.adapters.sources.mqtt import MqttSource, _Inbox
+from autoscaler.adapters.sources.openstack import OpenStackSource
 from autoscaler.errors import PermanentError, Rejection
 from autoscaler.ports import Batch, Delivery, Source
 from tests.servers import MosquittoServer, RabbitServer, free_port, installed
@@ -118,12 +119,42 @@ class QuorumBus(AmqpBus):
     quorum = True
 
 
+class OpenStackBus(ServerBus):
+    """Ceilometer as a test sees it: each measure is a sample in a message of its own."""
+
+    def source(self, **options: Any) -> Source:
+        return OpenStackSource(self.server.url, now=now, queue=self.id, exchange=self.id, **options)
+
+    async def publish(self, payloads: Sequence[bytes]) -> None:
+        async with await aio_pika.connect(self.server.url) as connection:
+            channel = await connection.channel()
+            exchange = await channel.get_exchange(self.id)
+            async with asyncio.TaskGroup() as group:
+                for payload in payloads:
+                    body = self._sample(payload) if payload.startswith(b"{") else payload
+                    message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+                    group.create_task(exchange.publish(message, "metering.sample"))
+
+    @staticmethod
+    def _sample(payload: bytes) -> bytes:
+        plain = json.loads(payload)
+        sample = {
+            "counter_name": plain["metric"],
+            "counter_volume": plain["value"],
+            "resource_id": plain["resource_id"],
+            "timestamp": plain["timestamp"],
+        }
+        inner = json.dumps({"event_type": "metering", "payload": [sample]})
+        return json.dumps({"oslo.version": "2.0", "oslo.message": inner}).encode()
+
+
 MEMORY = pytest.param((MemoryBus, None), id="memory")
 BROKERS = [
     pytest.param((MqttBus, "mosquitto"), id="mqtt-5", marks=pytest.mark.service),
     pytest.param((OldMqttBus, "mosquitto"), id="mqtt-3.1.1", marks=pytest.mark.service),
     pytest.param((AmqpBus, "rabbit"), id="amqp", marks=pytest.mark.service),
     pytest.param((QuorumBus, "rabbit"), id="amqp-quorum", marks=pytest.mark.service),
+    pytest.param((OpenStackBus, "rabbit"), id="openstack", marks=pytest.mark.service),
 ]
 
 

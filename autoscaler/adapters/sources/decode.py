@@ -18,6 +18,7 @@ from typing import Annotated, Final
 import msgspec
 
 from autoscaler.errors import InvalidMeasureError, Rejection
+from autoscaler.measures.event import Event
 from autoscaler.measures.measure import NO_METADATA, Measure
 from autoscaler.ports import Undecoded
 
@@ -66,11 +67,13 @@ class Decoded:
         measures: in the order of the message.
         indexes: of each measure in the message, from 0.
         rejected: the others, each with its index, or one without when it is about the whole message.
+        events: in the order of the message, where it may hold some.
     """
 
     measures: Sequence[Measure]
     indexes: Sequence[int]
     rejected: Sequence[Undecoded] = ()
+    events: Sequence[Event] = ()
 
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH)]
@@ -105,14 +108,15 @@ def decode(payload: bytes, *, now: float, trusted: bool, limits: Limits = LIVE) 
     """
     if len(payload) > limits.max_bytes:
         detail = f"a message of {len(payload)} bytes; at most {limits.max_bytes} are taken"
-        return _refused(payload, Rejection.TOO_LONG, detail)
+        return refused(payload, Rejection.TOO_LONG, detail)
     measures = _at_once(payload, now, trusted=trusted, limits=limits)
     if measures is not None:
         return Decoded(measures, range(len(measures)))
     return _one_by_one(payload, now, trusted=trusted, limits=limits)
 
 
-def _refused(payload: bytes, rejection: Rejection, detail: str) -> Decoded:
+def refused(payload: bytes, rejection: Rejection, detail: str) -> Decoded:
+    """A message of which nothing can be taken."""
     return Decoded((), (), (Undecoded(rejection, detail, payload[:SHOWN_LENGTH].decode(errors="replace")),))
 
 
@@ -167,14 +171,14 @@ def unix(at: datetime) -> float:
 def _one_by_one(payload: bytes, now: float, *, trusted: bool, limits: Limits) -> Decoded:
     """Every element for itself, with the reason where it cannot be taken."""
     try:
-        document = _parsed(payload)
+        document = parsed(payload)
     except InvalidMeasureError as error:
         lines = _lines(payload)
         if len(lines) < 2 or payload.lstrip()[:1] == b"[":
-            return _refused(payload, error.rejection, error.detail)
+            return refused(payload, error.rejection, error.detail)
         elements = [_line(line) for line in lines]
         if all(isinstance(element, Undecoded) for element in elements):
-            return _refused(payload, error.rejection, error.detail)  # one broken thing, not many
+            return refused(payload, error.rejection, error.detail)  # one broken thing, not many
     else:
         elements = document if isinstance(document, list) else [document]
     return _sorted(elements, now, trusted=trusted, limits=limits)
@@ -189,7 +193,7 @@ def _sorted(elements: Sequence[object], now: float, *, trusted: bool, limits: Li
         try:
             measure = _measure(element, now, trusted=trusted, limits=limits)
         except InvalidMeasureError as error:
-            rejected.append(Undecoded(error.rejection, error.detail, _shown(element), index))
+            rejected.append(Undecoded(error.rejection, error.detail, shown(element), index))
         else:
             measures.append(measure)
             indexes.append(index)
@@ -198,13 +202,17 @@ def _sorted(elements: Sequence[object], now: float, *, trusted: bool, limits: Li
 
 def _line(line: bytes) -> object:
     try:
-        return _parsed(line)
+        return parsed(line)
     except InvalidMeasureError as error:
         return Undecoded(error.rejection, error.detail, line[:SHOWN_LENGTH].decode(errors="replace"))
 
 
-def _parsed(document: bytes) -> object:
-    """Any JSON, NaN and Infinity included, so that one of them costs one measure and not the message."""
+def parsed(document: bytes) -> object:
+    """Any JSON, NaN and Infinity included, so that one of them costs one measure and not the message.
+
+    Raises:
+        InvalidMeasureError: it is none.
+    """
     if not document.strip():
         raise InvalidMeasureError(Rejection.UNDECODABLE, "an empty message")
     try:
@@ -217,7 +225,8 @@ def _parsed(document: bytes) -> object:
         raise InvalidMeasureError(Rejection.UNDECODABLE, f"not JSON: {error}") from error
 
 
-def _shown(element: object) -> str:
+def shown(element: object) -> str:
+    """A rejected element as it is kept. Total."""
     try:
         return json.dumps(element)[:SHOWN_LENGTH]
     except RecursionError:
@@ -226,7 +235,7 @@ def _shown(element: object) -> str:
 
 def _measure(element: object, now: float, *, trusted: bool, limits: Limits) -> Measure:
     if not isinstance(element, dict):
-        raise InvalidMeasureError(Rejection.WRONG_TYPE, f"expected an object, found {_kind(element)}")
+        raise InvalidMeasureError(Rejection.WRONG_TYPE, f"expected an object, found {kind_of(element)}")
     for key in element:
         if key not in _KEYS:
             detail = f"{key[:NAME_LENGTH]!a}; known are {', '.join([*_REQUIRED, 'unit', 'project_id', 'metadata'])}"
@@ -234,28 +243,38 @@ def _measure(element: object, now: float, *, trusted: bool, limits: Limits) -> M
     for key in _REQUIRED:
         if key not in element:
             raise InvalidMeasureError(Rejection.MISSING_KEY, key)
-    project_id = _text("project_id", element.get("project_id", ""), NAME_LENGTH)
+    project_id = text_of("project_id", element.get("project_id", ""), NAME_LENGTH)
     return Measure(
-        _name("metric", element["metric"]),
-        _name("resource_id", element["resource_id"]),
+        name_of("metric", element["metric"]),
+        name_of("resource_id", element["resource_id"]),
         in_time(_timestamp(element["timestamp"]), now, limits),
         finite("value", element["value"]),
         project_id if trusted else "",
-        _text("unit", element.get("unit", ""), NAME_LENGTH),
+        text_of("unit", element.get("unit", ""), NAME_LENGTH),
         _metadata(element.get("metadata", {})),
     )
 
 
-def _name(key: str, value: object) -> str:
-    text = _text(key, value, NAME_LENGTH)
+def name_of(key: str, value: object) -> str:
+    """A name as it may be stored: a text that is not empty.
+
+    Raises:
+        InvalidMeasureError: it is none, or too long.
+    """
+    text = text_of(key, value, NAME_LENGTH)
     if not text:
         raise InvalidMeasureError(Rejection.WRONG_TYPE, f"{key}: expected a name, found an empty text")
     return text
 
 
-def _text(key: str, value: object, length: int) -> str:
+def text_of(key: str, value: object, length: int) -> str:
+    """A text of at most ``length`` characters.
+
+    Raises:
+        InvalidMeasureError: it is none, or too long.
+    """
     if not isinstance(value, str):
-        raise InvalidMeasureError(Rejection.WRONG_TYPE, f"{key}: expected a text, found {_kind(value)}")
+        raise InvalidMeasureError(Rejection.WRONG_TYPE, f"{key}: expected a text, found {kind_of(value)}")
     if len(value) > length:
         raise InvalidMeasureError(Rejection.TOO_LONG, f"{key}: {len(value)} characters; at most {length} are taken")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -270,13 +289,13 @@ def finite(key: str, value: object) -> float:
         InvalidMeasureError: no number (true and false are none, nor is a text), or not a finite one.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidMeasureError(Rejection.WRONG_TYPE, f"{key}: expected a number, found {_kind(value)}")
+        raise InvalidMeasureError(Rejection.WRONG_TYPE, f"{key}: expected a number, found {kind_of(value)}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise InvalidMeasureError(Rejection.NOT_FINITE, f"{key}: expected a finite number, found {_brief(value)}")
+        raise InvalidMeasureError(Rejection.NOT_FINITE, f"{key}: expected a finite number, found {brief(value)}")
     return number
 
 
@@ -294,7 +313,7 @@ def from_iso8601(text: str) -> float:
     """
     with contextlib.suppress(msgspec.ValidationError, OverflowError):
         return unix(msgspec.convert(text, datetime))  # as the fast way reads it
-    detail = f"timestamp: expected ISO 8601 or a number of Unix seconds, found {_brief(text)}"
+    detail = f"timestamp: expected ISO 8601 or a number of Unix seconds, found {brief(text)}"
     if text.isdecimal():  # 20260102 would be a day
         raise InvalidMeasureError(Rejection.BAD_TIMESTAMP, detail)
     try:
@@ -328,10 +347,10 @@ def _iso(at: float) -> str:
 
 def _metadata(value: object) -> Mapping[str, str]:
     if not isinstance(value, dict):
-        raise InvalidMeasureError(Rejection.WRONG_TYPE, f"metadata: expected an object, found {_kind(value)}")
+        raise InvalidMeasureError(Rejection.WRONG_TYPE, f"metadata: expected an object, found {kind_of(value)}")
     flat: dict[str, str] = {}
     for key, text in _flattened(value, "", 1):
-        flat[_name("metadata key", key)] = _text(f"metadata {_brief(key)}", text, METADATA_LENGTH)
+        flat[name_of("metadata key", key)] = text_of(f"metadata {brief(key)}", text, METADATA_LENGTH)
         if len(flat) > METADATA_KEYS:
             raise InvalidMeasureError(Rejection.TOO_LONG, f"metadata: more than {METADATA_KEYS} keys")
     return flat or NO_METADATA
@@ -351,31 +370,33 @@ def _flattened(attributes: Mapping[str, object], prefix: str, depth: int) -> Ite
             case bool():
                 yield path, json.dumps(value)
             case int() | float():
-                finite(f"metadata {_brief(path)}", value)
+                finite(f"metadata {brief(path)}", value)
                 yield path, json.dumps(value)
             case dict():
                 yield from _flattened(value, f"{path}.", depth + 1)
             case _:
-                detail = f"metadata {_brief(path)}: expected a text, number, true, false, null or object, found a list"
+                detail = f"metadata {brief(path)}: expected a text, number, true, false, null or object, found a list"
                 raise InvalidMeasureError(Rejection.WRONG_TYPE, detail)
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a value is, in words."""
     match value:
         case None:
             return "null"
         case bool():
             return json.dumps(value)
         case str():
-            return f"the text {_brief(value)}"
+            return f"the text {brief(value)}"
         case int() | float():
-            return f"the number {_brief(value)}"
+            return f"the number {brief(value)}"
         case list():
             return "a list"
         case _:
             return "an object"
 
 
-def _brief(value: object) -> str:
+def brief(value: object) -> str:
+    """The beginning of a value, in ASCII."""
     text = ascii(value) if isinstance(value, str) else json.dumps(value)  # ASCII, so that anything can be logged
     return text if len(text) <= 60 else f"{text[:57]}..."

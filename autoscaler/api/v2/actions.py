@@ -10,12 +10,11 @@ Source:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from autoscaler.alarms.definition import ACTIONS, Definition
+from autoscaler.alarms.definition import ACTIONS, Definition, scrubbed
 from autoscaler.alarms.evaluation import POLICY_SCHEME
 from autoscaler.api.v2.errors import FaultError
 from autoscaler.measures.window import ANY_PROJECT
@@ -125,21 +124,12 @@ def with_trust(actions: Actions, trust_id: str) -> dict[str, tuple[str, ...]]:
     return written
 
 
-def shown_url(url: str) -> str:
-    """A stored URL as it was given: without the trust that was made for it."""
-    scheme, colon, rest = url.partition("://")
-    if not scheme.startswith(TRUST):
-        return url
-    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    return f"{scheme}{colon}{host.rpartition('@')[2]}{rest[len(host) :]}"
-
-
 def without_trusts(value: Any) -> Any:
     """Anything of JSON in which actions stand under their keys, without the trusts in them."""
     if not isinstance(value, Mapping):
         return value
     return {
-        key: [shown_url(url) if isinstance(url, str) else url for url in inner]
+        key: [scrubbed(url) if isinstance(url, str) else url for url in inner]
         if key in ACTIONS and isinstance(inner, list | tuple)
         else inner
         for key, inner in value.items()

@@ -14,15 +14,15 @@ from autoscaler.api.v2 import lists, simple
 from autoscaler.api.v2.actions import Actions, actions_of, check_policies, need_trust, owned_trusts, with_trust
 from autoscaler.api.v2.body import Draft, body, owner, parse_alarm
 from autoscaler.api.v2.errors import FaultError, answer, foreign
-from autoscaler.api.v2.options import Options, TrustScopedError
+from autoscaler.api.v2.options import Options
 from autoscaler.api.v2.permission import admin, check_project, member, reader, visible
 from autoscaler.api.v2.query import RANKS, Value
 from autoscaler.api.v2.requests import decoded
 from autoscaler.api.v2.rules import AlarmType
 from autoscaler.api.v2.scope import Scope, scope_of
 from autoscaler.api.v2.shown import Row, alarm_value, shown_alarm
-from autoscaler.engine.service import DeclaredError
-from autoscaler.errors import PermanentError, TemporaryError
+from autoscaler.engine.service import ContendedError, DeclaredError, NotFoundError
+from autoscaler.errors import PermanentError, TemporaryError, TrustScopedError
 from autoscaler.ports import HISTORY_ENTRIES, HistoryEntry
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Alarms:
         definition = draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees, actions=actions)
         try:
             listing, record = await self._service.replace(alarm_id, definition, draft.state, identity.actor)
-        except (LookupError, PermanentError):
+        except (NotFoundError, DeclaredError, ContendedError, PermanentError):
             await self._drop(made)
             raise
         _warn_of_silence(before, definition)

@@ -43,7 +43,6 @@ class Object:
         if unknown:
             raise unknown_attributes(place, unknown)
         self._document: Mapping[str, Any] = document
-        self.place = place
 
     def has(self, key: str) -> bool:
         """Whether the key is there and not null."""

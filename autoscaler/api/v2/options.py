@@ -9,10 +9,6 @@ from typing import Protocol
 from autoscaler.api.identity import Identity
 
 
-class TrustScopedError(Exception):
-    """Whoever asks acts by a trust themselves, and Keystone lets nobody make a trust by one."""
-
-
 class Trusts(Protocol):
     """Makes the trusts by which ``trust+…`` actions act for whoever made the alarm."""
 

@@ -143,18 +143,11 @@ class Fault(_Shown):
     error_message: _Message
 
 
-class Refusal(_Shown):
-    """A request that failed before it came to a path."""
-
-    error_message: _Message | None = None
-    error: dict[str, str] | None = None
-
-
 Described = dict[str, Any]
 _FAULTS: Final[dict[int | str, Any]] = {
     400: {"model": Fault, "description": "It cannot be understood."},
     401: {"model": Fault, "description": "Who asks is not known, or names what is another project's."},
-    403: {"model": Refusal, "description": "Who asks may not, or a quota is used up."},
+    403: {"model": Fault, "description": "Who asks may not, or a quota is used up."},
     503: {"model": Fault, "description": "The store is away."},
 }
 _ABSENT: Final[dict[int | str, Any]] = {404: {"model": Fault, "description": "There is none."}}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.alarms.alarm import AlarmRecord
-from autoscaler.api.v2.actions import shown_url, without_trusts
+from autoscaler.alarms.definition import scrubbed
+from autoscaler.api.v2.actions import without_trusts
 from autoscaler.api.v2.query import RANKS, Kind, Value
 from autoscaler.api.v2.rules import shown_rule
 from autoscaler.api.v2.times import microseconds, naive, with_state
@@ -45,9 +46,9 @@ def shown_alarm(listing: Listing, record: AlarmRecord) -> dict[str, Any]:
         "name": definition.name,
         "description": definition.description,
         "enabled": definition.enabled,
-        "ok_actions": [shown_url(url) for url in definition.ok_actions],
-        "alarm_actions": [shown_url(url) for url in definition.alarm_actions],
-        "insufficient_data_actions": [shown_url(url) for url in definition.insufficient_data_actions],
+        "ok_actions": [scrubbed(url) for url in definition.ok_actions],
+        "alarm_actions": [scrubbed(url) for url in definition.alarm_actions],
+        "insufficient_data_actions": [scrubbed(url) for url in definition.insufficient_data_actions],
         "repeat_actions": definition.repeat_actions,
         "type": definition.type,
         "time_constraints": list(definition.time_constraints),
@@ -98,11 +99,11 @@ _ALARM: Final[Mapping[str, tuple[Kind, Callable[[Row], Value | None]]]] = {
     "state": (Kind.TEXT, _live(lambda _, record: record.state.value)),
     "state_timestamp": (Kind.TIME, _live(_state_timestamp)),
     "state_reason": (Kind.TEXT, _live(lambda _, record: record.state_reason)),
-    "ok_actions": (Kind.TEXT, lambda row: _as_json([shown_url(url) for url in row.listing.alarm.ok_actions])),
-    "alarm_actions": (Kind.TEXT, lambda row: _as_json([shown_url(url) for url in row.listing.alarm.alarm_actions])),
+    "ok_actions": (Kind.TEXT, lambda row: _as_json([scrubbed(url) for url in row.listing.alarm.ok_actions])),
+    "alarm_actions": (Kind.TEXT, lambda row: _as_json([scrubbed(url) for url in row.listing.alarm.alarm_actions])),
     "insufficient_data_actions": (
         Kind.TEXT,
-        lambda row: _as_json([shown_url(url) for url in row.listing.alarm.insufficient_data_actions]),
+        lambda row: _as_json([scrubbed(url) for url in row.listing.alarm.insufficient_data_actions]),
     ),
     "repeat_actions": (Kind.FLAG, lambda row: row.listing.alarm.repeat_actions),
     "rule": (Kind.TEXT, lambda row: _as_json(shown_rule(row.listing.definition.rule))),

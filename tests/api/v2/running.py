@@ -20,13 +20,14 @@ from autoscaler.api import faults
 from autoscaler.api.authentication import Authentication, noauth
 from autoscaler.api.callers import RequestIds
 from autoscaler.api.identity import Identity
-from autoscaler.api.v2 import Options, TrustScopedError, router
+from autoscaler.api.v2 import Options, router
 from autoscaler.declarations import Declarations, load
 from autoscaler.declarations.definitions import alarm_of, definition_of
 from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import Service
+from autoscaler.errors import TrustScopedError
 
 NOW = 1_800_000_000.0
 PROJECT = "224b40564b204ac58bb4b4285c600ad8"
@@ -67,7 +68,7 @@ class Trusts:
 
     async def make(self, identity: Identity) -> str:
         if self.scoped:
-            raise TrustScopedError
+            raise TrustScopedError("by a trust")
         self.made += 1
         self.held[f"trust{self.made}"] = identity.user_id
         return f"trust{self.made}"

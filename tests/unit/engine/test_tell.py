@@ -9,10 +9,10 @@ from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
 from autoscaler.alarms.evaluation import Consideration, LateNote, Outcome, Repetition, Sources, Transition
 from autoscaler.alarms.rules import EvaluateWhen
 from autoscaler.engine.evaluate import Evaluator
-from autoscaler.engine.tell import history, notes, rows
 from autoscaler.engine.ingest import Ingest
 from autoscaler.engine.listen import Silence
 from autoscaler.engine.route import Router
+from autoscaler.engine.tell import history, notes, rows
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import HistoryEntry, event_id
 from tests.building import a_rule, an_alarm

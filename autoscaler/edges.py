@@ -1,0 +1,301 @@
+"""The edges of a controller, made as its settings say: sources, actions, probes, targets and the API."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from fastapi import FastAPI
+
+from autoscaler.adapters import http
+from autoscaler.adapters.actions.heat import HeatAction
+from autoscaler.adapters.actions.log import LogAction
+from autoscaler.adapters.actions.memory import MemoryAction
+from autoscaler.adapters.actions.notification import NotificationAction
+from autoscaler.adapters.actions.trust import TrustAction
+from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
+from autoscaler.adapters.actions.zaqar import ZaqarAction
+from autoscaler.adapters.clock import now
+from autoscaler.adapters.keystone import Keystone, keystone_of
+from autoscaler.adapters.openstack import Service as CloudService
+from autoscaler.adapters.probes.octavia import OctaviaProbe
+from autoscaler.adapters.probes.prometheus import PrometheusProbe
+from autoscaler.adapters.sources import ceilometer, remote_write
+from autoscaler.adapters.sources.amqp import AmqpSource
+from autoscaler.adapters.sources.ceilometer import Reading
+from autoscaler.adapters.sources.decode import LIVE, Limits, decode
+from autoscaler.adapters.sources.gnocchi import GnocchiDecoder
+from autoscaler.adapters.sources.link import Tls
+from autoscaler.adapters.sources.mqtt import MqttSource
+from autoscaler.adapters.sources.openstack import OpenStackSource
+from autoscaler.adapters.sources.trust import Trust
+from autoscaler.adapters.sources.udp import UdpSource
+from autoscaler.adapters.targets.dry_run import DryRunTarget
+from autoscaler.adapters.targets.http import HttpTarget
+from autoscaler.adapters.targets.process import ProcessTarget
+from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
+from autoscaler.api import Readiness, create_app, v2
+from autoscaler.api.authentication import keystone as by_keystone
+from autoscaler.api.authentication import noauth
+from autoscaler.api.identity import Identity
+from autoscaler.api.metrics import Metrics
+from autoscaler.api.senders import Decoders
+from autoscaler.engine.service import Service
+from autoscaler.errors import PermanentError
+from autoscaler.ports import Action, Probe, Source, Target
+from autoscaler.settings import Auth, Settings, SourceKind
+
+TEST_ROWS = 1000
+"""Rows that ``test://`` keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What a controller has to do with the world.
+
+    Attributes:
+        keystone: None where there is none.
+    """
+
+    settings: Settings
+    trust: Trust
+    keystone: Keystone | None
+    sources: list[Source]
+    actions: dict[str, Action]
+    probes: dict[type[PrometheusRule | PoolHealthRule], Probe]
+    targets: dict[str, Target]
+
+    @classmethod
+    async def build(cls, settings: Settings, stack: contextlib.AsyncExitStack) -> Edges:
+        """All of them, connected to nothing yet; ``stack`` lets go of them.
+
+        Raises:
+            PermanentError, SettingsError: one of them cannot be as it is told to.
+        """
+        trust = Trust.parse(settings.trusted_sources)
+        keystone = keystone_of(settings, now)
+        if keystone is not None:
+            await stack.enter_async_context(keystone)
+        cloud = await _cloud(settings, keystone, stack)
+        return cls(
+            settings,
+            trust,
+            keystone,
+            _sources(settings, trust),
+            await _actions(settings, keystone, cloud, stack),
+            await _probes(settings, cloud, stack),
+            await _targets(stack),
+        )
+
+    def api(self, service: Service, metrics: Metrics, readiness: Readiness) -> FastAPI:
+        """The API of a running controller."""
+        settings, keystone = self.settings, self.keystone
+        limits, by_http = _limits(settings), self._trusts(SourceKind.HTTP)
+        if keystone is not None and settings.auth is Auth.KEYSTONE:
+            authenticate = by_keystone(keystone, settings.keystone_url or "")
+        else:
+            authenticate = noauth()
+        return create_app(
+            service,
+            decode=lambda body: decode(body, now=now(), trusted=by_http, limits=limits),
+            decoders=self._decoders(),
+            metrics=metrics,
+            readiness=readiness,
+            cors_origins=settings.cors_origins,
+            authenticate=authenticate,
+            aodh=v2.Options(
+                alarm_max_actions=settings.alarm_max_actions,
+                project_alarm_quota=settings.project_alarm_quota,
+                user_alarm_quota=settings.user_alarm_quota,
+                evaluation_metrics=settings.evaluation_metrics,
+                trusts=_Trusts(keystone) if keystone is not None and settings.auth is Auth.KEYSTONE else None,
+                service_project=_nobody if keystone is None else partial(keystone.project_id, "service"),
+            ),
+        )
+
+    def _decoders(self) -> Decoders:
+        limits, by_prometheus = _limits(self.settings), self._trusts(SourceKind.PROMETHEUS)
+        samples = Reading(trusted=self._trusts(SourceKind.HTTP), limits=limits)
+        events = replace(samples, kind="event", made_ids=True)
+        return Decoders(
+            samples=lambda body: ceilometer.decode(body, samples, now=now()),
+            events=lambda body: ceilometer.decode(body, events, now=now()),
+            remote_write=lambda body: remote_write.decode(body, now=now(), trusted=by_prometheus, limits=limits),
+            gnocchi=GnocchiDecoder(limits),
+            gnocchi_trusted=self.trust.trusts(SourceKind.GNOCCHI),
+            clock=now,
+        )
+
+    def _trusts(self, kind: SourceKind) -> bool:
+        """Whether what comes by HTTP may name its project; under Keystone its sender's counts, whatever it says."""
+        return self.settings.auth is Auth.KEYSTONE or self.trust.trusts(kind)
+
+
+class _Trusts:
+    """See :class:`autoscaler.api.v2.Trusts`."""
+
+    def __init__(self, keystone: Keystone) -> None:
+        self._keystone = keystone
+
+    async def make(self, identity: Identity) -> str:
+        """See :class:`autoscaler.api.v2.Trusts`."""
+        return await self._keystone.make_trust(identity.token)
+
+    async def drop(self, trust_id: str) -> None:
+        """See :class:`autoscaler.api.v2.Trusts`."""
+        await self._keystone.drop_trust(trust_id)
+
+
+async def _nobody() -> str | None:
+    return None
+
+
+def _limits(settings: Settings) -> Limits:
+    return replace(LIVE, max_future=settings.max_future)
+
+
+def _secret(settings: Settings) -> str:
+    return "" if settings.telemetry_secret is None else settings.telemetry_secret.get_secret_value()
+
+
+def _sources(settings: Settings, trust: Trust) -> list[Source]:
+    limits = _limits(settings)
+    sources: list[Source] = []
+    if settings.mqtt_url is not None:
+        sources.append(
+            MqttSource(
+                settings.mqtt_url,
+                now=now,
+                topic_filter=settings.mqtt_topic,
+                client_id=f"{settings.namespace}-{settings.replica}",
+                username=settings.mqtt_username,
+                password=None if settings.mqtt_password is None else settings.mqtt_password.get_secret_value(),
+                tls=_mqtt_tls(settings),
+                trust=trust,
+                limits=limits,
+            )
+        )
+    if settings.amqp_url is not None:
+        sources.append(
+            AmqpSource(
+                settings.amqp_url,
+                now=now,
+                queue=settings.amqp_queue,
+                exchange=settings.amqp_exchange,
+                routing_key=settings.amqp_routing_key,
+                prefetch=settings.amqp_prefetch,
+                quorum=settings.amqp_quorum,
+                ttl=settings.amqp_ttl,
+                max_length=settings.amqp_max_length,
+                trust=trust,
+                limits=limits,
+            )
+        )
+    if settings.openstack_url is not None:
+        sources.append(
+            OpenStackSource(
+                settings.openstack_url,
+                now=now,
+                exchange=settings.openstack_exchange,
+                samples=settings.openstack_samples,
+                events=settings.openstack_events,
+                queue=settings.openstack_queue,
+                existing_queues=settings.openstack_existing_queues,
+                ttl=settings.openstack_ttl,
+                max_length=settings.openstack_max_length,
+                secret=_secret(settings),
+                trust=trust,
+                limits=limits,
+            )
+        )
+    if settings.udp is not None:
+        reading = Reading(trusted=trust.trusts(SourceKind.UDP), secret=_secret(settings), limits=limits)
+        sources.append(UdpSource(settings.udp, now=now, reading=reading))
+    return sources
+
+
+def _mqtt_tls(settings: Settings) -> Tls | None:
+    if settings.mqtt_ca is None and settings.mqtt_cert is None:
+        return None
+    return Tls(str(settings.mqtt_ca or ""), str(settings.mqtt_cert or ""), str(settings.mqtt_key or ""))
+
+
+Cloud = Callable[[str, str | None], CloudService]
+"""A service by its type in the catalog, or at the URL that the settings give."""
+
+
+async def _cloud(settings: Settings, keystone: Keystone | None, stack: contextlib.AsyncExitStack) -> Cloud:
+    ca = None if settings.keystone_ca is None else str(settings.keystone_ca)
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise PermanentError(f"AUTOSCALER_KEYSTONE_CA: {ca}: {error}") from error
+    client = await stack.enter_async_context(http.client(verify=context))
+
+    def service(kind: str, url: str | None) -> CloudService:
+        return CloudService(kind, keystone, client, url=url or "", timeout=settings.webhook_timeout)
+
+    return service
+
+
+async def _actions(
+    settings: Settings, keystone: Keystone | None, cloud: Cloud, stack: contextlib.AsyncExitStack
+) -> dict[str, Action]:
+    clients = tls_clients(
+        ca=str(settings.webhook_ca or ""),
+        verify=settings.webhook_verify,
+        certificate=str(settings.webhook_cert or ""),
+        key=str(settings.webhook_key or ""),
+    )
+    try:
+        await clients(True).aclose()
+    except OSError as error:
+        raise PermanentError(f"AUTOSCALER_WEBHOOK_CA, _CERT, _KEY: {error}") from error
+    webhook = await stack.enter_async_context(
+        WebhookAction(settings.webhook_timeout, clients, allow_unverified=settings.webhook_allow_unverified)
+    )
+    actions: list[Action] = [
+        webhook,
+        LogAction(),
+        MemoryAction({"test"}, limit=TEST_ROWS),
+        TrustAction(webhook, keystone),
+        ZaqarAction(cloud("messaging", settings.zaqar_url), settings.webhook_timeout),
+        HeatAction(cloud("orchestration", settings.heat_url), settings.webhook_timeout),
+    ]
+    if settings.notify_url is not None:
+        notification = NotificationAction(
+            settings.notify_url,
+            exchange=settings.notify_exchange,
+            topic=settings.notify_topic,
+            timeout=settings.webhook_timeout,
+        )
+        actions.append(await stack.enter_async_context(notification))
+    return {scheme: action for action in actions for scheme in action.schemes}
+
+
+async def _probes(
+    settings: Settings, cloud: Cloud, stack: contextlib.AsyncExitStack
+) -> dict[type[PrometheusRule | PoolHealthRule], Probe]:
+    probes: dict[type[PrometheusRule | PoolHealthRule], Probe] = {}
+    if settings.prometheus_url is not None:
+        probes[PrometheusRule] = await stack.enter_async_context(
+            PrometheusProbe(
+                settings.prometheus_url,
+                ca=str(settings.prometheus_ca or ""),
+                project_label=settings.prometheus_project_label,
+            )
+        )
+    if settings.octavia_url is not None or settings.keystone_url is not None:
+        probes[PoolHealthRule] = OctaviaProbe(cloud("load-balancer", settings.octavia_url), now)
+    return probes
+
+
+async def _targets(stack: contextlib.AsyncExitStack) -> dict[str, Target]:
+    return {
+        "process": await stack.enter_async_context(ProcessTarget()),
+        "http": await stack.enter_async_context(HttpTarget()),
+        "dry_run": DryRunTarget(),
+    }
