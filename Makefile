@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ORACLE := .venv-oracle
 DURATION ?=
+TRANSCRIPT ?=
 
 .PHONY: help setup run test quick service servers check lint types arch fmt oracle keystone ceilometer aodhclient peers bench docs clean
 
@@ -83,8 +84,8 @@ keystone: setup .venv-keystone/.installed ## Ask a real Keystone
 ceilometer: setup servers .venv-ceilometer/.installed ## Have a real Ceilometer publish to a running controller
 	$(BIN)/pytest -q -m oracle tests/integration/test_ceilometer.py
 
-aodhclient: setup .venv-aodhclient/.installed ## Have Aodh's own client talk to a running controller
-	$(BIN)/pytest -q -m oracle tests/integration/test_aodhclient.py
+aodhclient: setup .venv-aodhclient/.installed ## Have Aodh's own client talk to a running controller (TRANSCRIPT=FILE keeps what it said)
+	AUTOSCALER_TEST_TRANSCRIPT=$(TRANSCRIPT) $(BIN)/pytest -q -m oracle tests/integration/test_aodhclient.py
 
 peers: oracle keystone ceilometer aodhclient ## All of these
 
@@ -96,4 +97,4 @@ docs: setup ## Make the reference pages anew
 	$(BIN)/python docs/reference/make.py
 
 clean: ## Remove what the targets above have made
-	rm -rf $(VENV) .venv-* $(KEYSTONE) $(CEILOMETER) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.rules import Rule, TreatMissingData, leaves_of
 from autoscaler.declarations.alarm import ACTION_KEYS, policy_name
-from autoscaler.declarations.definitions import among_others
 from autoscaler.declarations.wording import nearest
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
@@ -94,8 +93,9 @@ def _derived(contents: Contents) -> Iterator[Problem]:
     for alarm in contents.alarms:
         for leaf, place in zip(leaves_of(alarm.value.rule), alarm.leaves, strict=True):
             if isinstance(leaf, Rule) and leaf.further_metrics:
-                expected = among_others((leaf.metric, *leaf.further_metrics), by_name)
-                if expected:
+                made = [metric for metric in (leaf.metric, *leaf.further_metrics) if metric in by_name]
+                if made:
+                    expected = f'expected metrics that are measured, "{made[0]}" is derived, and stands by itself only'
                     yield alarm.problem(expected, *place, "metrics")
 
 

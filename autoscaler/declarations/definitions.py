@@ -33,7 +33,7 @@ from autoscaler.measures.match import And, Equals, Match
 from autoscaler.measures.window import ANY_PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Final
 
     from autoscaler.alarms.definition import Definition
@@ -203,15 +203,12 @@ def _of_metrics(rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> d
     if not isinstance(metrics, list | tuple) or not metrics or not all(isinstance(each, str) for each in metrics):
         _refuse("expected a list of at least one name of a metric", "metrics")
     metric, *further = dict.fromkeys(metrics)
-    if further and (expected := among_others(metrics, derived)):
-        _refuse(expected, "metrics")
-    return {"metric": metric, "further_metrics": tuple(further), "derivation": derived.get(metric)}
-
-
-def among_others(metrics: Sequence[str], derived: Container[str]) -> str:
-    """Why these metrics cannot be looked at together; "" where they can."""
-    made = [metric for metric in metrics if metric in derived]
-    return f'expected metrics that are measured, "{made[0]}" is derived, and stands by itself only' if made else ""
+    # Aodh takes any names here; among several, one that is derived elsewhere stands for what is measured by that name
+    return {
+        "metric": metric,
+        "further_metrics": tuple(further),
+        "derivation": None if further else derived.get(metric),
+    }
 
 
 def _refuse(expected: str, key: str) -> NoReturn:

@@ -12,6 +12,8 @@ from autoscaler.api.authentication import OPEN
 from autoscaler.errors import TemporaryError
 from tests.api.running import Api, running
 
+pytestmark = pytest.mark.slow  # many small ones, each with an API of its own
+
 RULE = (
     "{metric: cpu, resource_id: vm-1, aggregation_method: mean, granularity: 60, "
     "comparison_operator: gt, threshold: 70, evaluate: measure}"

@@ -12,6 +12,8 @@ import pytest
 
 from tests.shared_data import shared_data
 
+pytestmark = pytest.mark.slow  # many small ones, each with declarations of its own
+
 ROOT = Path(__file__).parents[2]
 RULES = """
 alarms:

@@ -13,6 +13,7 @@ from tests.e2e.controller import ControllerProcess
 from tests.integration.aodhclient.playing import Session, play, transcript
 from tests.servers import free_port
 
+TRANSCRIPT = os.environ.get("AUTOSCALER_TEST_TRANSCRIPT", "")
 VENV = Path(os.environ.get("AUTOSCALER_TEST_AODHCLIENT", ".venv-aodhclient"))
 pytestmark = [
     pytest.mark.oracle,
@@ -55,8 +56,8 @@ def test_the_command_line_client_does_all_it_can_do_for_every_type_of_alarm(endp
 
     page = transcript(session.text)
     assert page.count("$ aodh") > 50
-    if "AUTOSCALER_TEST_TRANSCRIPT" in os.environ:
-        Path(os.environ["AUTOSCALER_TEST_TRANSCRIPT"]).write_text(page)
+    if TRANSCRIPT:
+        Path(TRANSCRIPT).write_text(page)
 
 
 def test_a_quota_holds_and_asking_for_it_harms_nothing(endpoint: str) -> None:

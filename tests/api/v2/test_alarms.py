@@ -25,6 +25,8 @@ from tests.api.v2.running import (
     running,
 )
 
+pytestmark = pytest.mark.slow  # many small ones, each with an API of its own
+
 RULE = "gnocchi_resources_threshold_rule"
 TRAIT = {"field": "traits.state", "value": "error"}
 LEAF = a_rule(type="gnocchi_resources_threshold")

@@ -12,6 +12,8 @@ import pytest
 from tests.api.v2.running import MEMBER, Api, message
 from tests.shared_data import shared_reference
 
+pytestmark = pytest.mark.slow  # many small ones, each with an API of its own
+
 SECTION = re.compile(r"^### (?P<title>.*)$", re.MULTILINE)
 REQUEST = re.compile(r"^(?P<method>GET|POST|PUT|DELETE) /v2/alarms(?:/(?P<id>[0-9a-f-]+))?$", re.MULTILINE)
 HEAT = MEMBER | {

@@ -9,6 +9,8 @@ import pytest
 from autoscaler.api.v2 import Options
 from tests.api.v2.running import ADMIN, MEMBER, OTHER, PROJECT, Api, an_alarm, message, of, running
 
+pytestmark = pytest.mark.slow  # many small ones, each with an API of its own
+
 NAMES = {"a": "low", "b": "critical", "c": "moderate"}
 
 

@@ -148,6 +148,12 @@ OF_MATCHING = Rule(
     [
         pytest.param(RESOURCES, ONE, OF_ONE, id="one-resource"),
         pytest.param(BY_METRICS, SEVERAL, OF_SEVERAL, id="several-metrics"),
+        pytest.param(
+            BY_METRICS,
+            SEVERAL | {"metrics": ["a", "cpu_util"]},
+            msgspec.structs.replace(OF_SEVERAL, further_metrics=("cpu_util",)),
+            id="a-derived-name-among-several-is-a-measured-one",
+        ),
         pytest.param(BY_RESOURCES, MATCHING, OF_MATCHING, id="a-query-without-what-aodh-put-around-it"),
         pytest.param(
             "prometheus",
@@ -278,12 +284,6 @@ for _ in range(40):
             BY_RESOURCES, MATCHING | {"query": "[" * 100_000}, "at most 64 levels", id="a-query-deeper-than-json-goes"
         ),
         pytest.param(BY_METRICS, SEVERAL | {"metrics": []}, f"{BY_METRICS}_rule.metrics: expected a list", id="none"),
-        pytest.param(
-            BY_METRICS,
-            SEVERAL | {"metrics": ["a", "cpu_util"]},
-            f'{BY_METRICS}_rule.metrics: expected metrics that are measured, "cpu_util" is derived',
-            id="derived",
-        ),
         pytest.param("composite", {"and": []}, "composite_rule.and: expected a list of at least one rule", id="empty"),
         pytest.param("composite", {}, "composite_rule: expected either and or or", id="nothing"),
         pytest.param("composite", DEEP, "expected at most 32 levels", id="deep"),
