@@ -89,6 +89,29 @@ async def run_controller(settings: Settings) -> None:
         await live.serve(listening, embedded)
 
 
+async def adopt(controller: Controller, generation: str, declared: Declarations, *, mixed_as_aodh: bool) -> None:
+    """Have a controller run what is declared, and understand definitions beside it.
+
+    Raises:
+        TemporaryError: as :meth:`autoscaler.engine.controller.Controller.adopt`.
+    """
+    dialect = Dialect(
+        partial(alarm_of, derived=declared.derived, mixed_as_aodh=mixed_as_aodh),
+        partial(definition_of, timestamp=0.0),
+        # of nothing else: each other key has every stored definition understood anew
+        f"{sorted(declared.derived.items())} {mixed_as_aodh}",
+    )
+    await controller.adopt(
+        generation,
+        declared.alarms,
+        declared.groups,
+        declared.policies,
+        declared.schedules,
+        origins={alarm_id: str(declared.origin("alarm", alarm_id)) for alarm_id in declared.alarms},
+        dialect=dialect,
+    )
+
+
 def _bound(settings: Settings) -> socket.socket:
     """The API's socket, bound before anything is started, so that a second controller fails at once."""
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
@@ -217,15 +240,7 @@ class _Live:
             return
         generation, documents = published
         declared = parse(documents, mixed_as_aodh=self._mixed_as_aodh)
-        await self._controller.adopt(
-            generation,
-            declared.alarms,
-            declared.groups,
-            declared.policies,
-            declared.schedules,
-            origins={alarm_id: str(declared.origin("alarm", alarm_id)) for alarm_id in declared.alarms},
-            dialect=self._dialect(declared),
-        )
+        await adopt(self._controller, generation, declared, mixed_as_aodh=self._mixed_as_aodh)
         self._unreadable = {}
         log.info(
             "declarations adopted",
@@ -234,13 +249,6 @@ class _Live:
             groups=len(declared.groups),
             policies=len(declared.policies),
             schedules=len(declared.schedules),
-        )
-
-    def _dialect(self, declared: Declarations) -> Dialect:
-        return Dialect(
-            partial(alarm_of, derived=declared.derived, mixed_as_aodh=self._mixed_as_aodh),
-            partial(definition_of, timestamp=0.0),
-            f"{declared.generation} {self._mixed_as_aodh}",
         )
 
     @property

@@ -43,6 +43,7 @@ from autoscaler.api.authentication import noauth
 from autoscaler.api.identity import Identity
 from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import Decoders
+from autoscaler.api.v2.options import nobody
 from autoscaler.engine.service import Service
 from autoscaler.errors import PermanentError
 from autoscaler.ports import Action, Probe, Source, Target
@@ -112,7 +113,7 @@ class Edges:
                 user_alarm_quota=settings.user_alarm_quota,
                 evaluation_metrics=settings.evaluation_metrics,
                 trusts=_Trusts(keystone) if keystone is not None and settings.auth is Auth.KEYSTONE else None,
-                service_project=_nobody if keystone is None else partial(keystone.project_id, "service"),
+                service_project=nobody if keystone is None else partial(keystone.project_id, "service"),
             ),
         )
 
@@ -147,10 +148,6 @@ class _Trusts:
     async def drop(self, trust_id: str) -> None:
         """See :class:`autoscaler.api.v2.Trusts`."""
         await self._keystone.drop_trust(trust_id)
-
-
-async def _nobody() -> str | None:
-    return None
 
 
 def _limits(settings: Settings) -> Limits:

@@ -433,11 +433,11 @@ class Store(Protocol):
         """Lease at most ``limit`` due items for ``lease`` seconds each; unfinished ones come up again after that."""
         ...
 
-    async def finish(self, item: WorkItem, next_due: float | None) -> None:
+    async def finish(self, items: Sequence[WorkItem], next_due: float | None) -> None:
         """Move claimed work to its next due time, or (None) take it away.
 
         Work that was marked meanwhile, or whose lease ran out and was claimed by another, stays as it is: its due time
-        is no longer ``item.leased_until``.
+        is no longer its ``leased_until``.
         """
         ...
 

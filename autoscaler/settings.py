@@ -249,8 +249,8 @@ class Settings(BaseSettings):
     """Messages that each of these queues holds before the broker drops the oldest."""
 
     telemetry_secret: SecretStr | None = None
-    """Ceilometer's `telemetry_secret`: samples and events without its signature are refused; not looked at where it is
-    not set."""
+    """Ceilometer's `telemetry_secret`: samples and events from its broker or over UDP without its signature are
+    refused; not looked at where it is not set. Over HTTP it signs nothing."""
 
     udp: str | None = None
     """HOST:PORT at which Ceilometer's `udp://` publisher is listened to; nothing listens where it is not set."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from autoscaler.alarms.alarm import AlarmRecord
 
 NOT_EVALUATED = "Not evaluated yet"
@@ -59,11 +61,25 @@ def decode(document: bytes | str) -> Definition:
 
 
 ACTIONS = ("ok_actions", "alarm_actions", "insufficient_data_actions")
+SCHEMES = (
+    *("http", "https", "log", "test", "policy"),
+    *("trust+http", "trust+https", "trust+heat", "zaqar", "trust+zaqar"),
+)
+"""Of actions that are known."""
 
 
-def naive(time: float) -> str:
-    """Unix seconds as Aodh writes times: ISO 8601, UTC, without a zone, to the microsecond."""
-    return datetime.fromtimestamp(time, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def microseconds(time: float) -> int:
+    """Unix seconds as whole microseconds."""
+    return round(time * 1e6)
+
+
+def naive(micros: int) -> str:
+    """Microseconds since 1970 as Aodh writes times: ISO 8601, UTC, without a zone, to the microsecond."""
+    return (EPOCH + micros * MICROSECOND).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def scrubbed(url: str) -> str:
@@ -82,14 +98,14 @@ def told(definition: Definition) -> dict[str, Any]:
         del document[key]
     for key in ACTIONS:
         document[key] = [scrubbed(url) for url in document[key]]
-    return document | {"timestamp": naive(definition.timestamp)}
+    return document | {"timestamp": naive(microseconds(definition.timestamp))}
 
 
 def told_with_state(definition: Definition, record: AlarmRecord) -> dict[str, Any]:
     """The same with what the record says."""
     state = {
         "state": record.state,
-        "state_timestamp": naive(record.state_timestamp),
+        "state_timestamp": naive(microseconds(record.state_timestamp)),
         "state_reason": record.reason,
     }
     return told(definition) | state

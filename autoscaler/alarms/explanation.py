@@ -109,7 +109,8 @@ def _nothing_matched(rule: Rule, sees: str, metrics: Collection[str]) -> str:
         return f"{names} was heard, but of no resource{_asked(rule, sees)}"
     names = " or ".join(f'"{name}"' for name in wanted)
     if not metrics:
-        return f"no measure of {names} was heard lately, nor of any other metric"
+        where = f" in project {sees}" if sees not in {"", ANY_PROJECT} else ""
+        return f"no measure of {names} was heard lately{where}, nor of any other metric"
     nearest = [near for name in wanted for near in get_close_matches(name, list(metrics)[:NAMES], n=1)]
     hint = f'the nearest name is "{nearest[0]}"' if nearest else "no metric has a name like it"
     return f"no measure of {names} was heard lately; {hint}"

@@ -13,8 +13,9 @@ from autoscaler import __version__
 from autoscaler.api.asked import NO_QUERY
 from autoscaler.api.callers import OPERATES
 from autoscaler.api.metrics import CONTENT_TYPE, Metrics
-from autoscaler.api.wire import ReadyAnswer, ReplicaAnswer, SourceAnswer, StatusAnswer, iso
+from autoscaler.api.wire import ReadyAnswer, ReplicaAnswer, SourceAnswer, StatusAnswer
 from autoscaler.errors import TemporaryError
+from autoscaler.scaling.guards import iso
 
 if TYPE_CHECKING:
     from typing import Final

@@ -191,7 +191,7 @@ class _Asked(msgspec.Struct, frozen=True):
     @property
     def scope(self) -> str:
         """Whose resources are meant: "" are those of everybody."""
-        return "" if not self.identity.token or _speaks_for_all(self.identity) else self.identity.project_id
+        return "" if _speaks_for_all(self.identity) else self.identity.project_id
 
     def key(self, resource_id: str) -> str:
         """What a resource is kept as."""
@@ -268,6 +268,8 @@ class GnocchiEndpoints:
     def _route(self, path: str, handle: Handle, method: str) -> Route:
         async def answered(request: Request) -> Response:
             async def answer(body: bytes, identity: Identity) -> Response:
+                if not (_speaks_for_all(identity) or identity.project_id):
+                    return fault(403, "this needs a project")
                 try:
                     return await handle(_Asked(dict(request.path_params), body, identity))
                 except WrongError as error:
@@ -462,7 +464,7 @@ class GnocchiEndpoints:
         resource_id = _text("resource_id", document.get("resource_id"))
         unit = _text("unit", document.get("unit"))
         if not resource_id:
-            project_id = asked.identity.project_id if asked.identity.token else ""
+            project_id = asked.identity.project_id if asked.identity.token else asked.scope
             made = Metric(id=str(uuid.uuid4()), name=name, unit=unit, project_id=project_id)
             await self._service.keep("metric", {made.id: msgspec.json.encode(made)})
             return JSONResponse(_shown_metric(made, None), 201)
@@ -581,11 +583,11 @@ def _as_text(value: Any) -> str:
 
 
 def _speaks_for_all(identity: Identity) -> bool:
-    return identity.is_admin or SERVICE in identity.roles
+    return identity.operator or identity.is_admin or SERVICE in identity.roles
 
 
 def _require_operator(identity: Identity) -> None:
-    if not identity.operator and not _speaks_for_all(identity):
+    if not _speaks_for_all(identity):
         raise WrongError(403, "this needs the role admin or service")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import msgspec
@@ -13,6 +12,7 @@ from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, Pr
 from autoscaler.api.redaction import shown_row
 from autoscaler.measures.match import And, Equals, to_search
 from autoscaler.redaction import redacted
+from autoscaler.scaling.guards import iso
 
 if TYPE_CHECKING:
     from autoscaler.alarms.rules import Condition, Junction
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from autoscaler.scaling.decision import Decision
     from autoscaler.scaling.group import Actor, Pause
     from autoscaler.scaling.policy import ScalingPolicy
-
-
-def iso(time: float) -> str:
-    """ISO 8601, UTC; microseconds only where there are some."""
-    return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
 
 
 def iso_or_none(time: float | None) -> str | None:

@@ -12,6 +12,7 @@ from croniter import CroniterError, croniter
 from pydantic import Field, Strict, StringConstraints, ValidationInfo, field_validator
 
 from autoscaler.alarms.alarm import REPEAT_INTERVAL, Alarm, Severity, declared_id
+from autoscaler.alarms.definition import ACTIONS, SCHEMES
 from autoscaler.alarms.evaluation import POLICY_SCHEME
 from autoscaler.alarms.rules import EventRule
 from autoscaler.alarms.time_constraints import TimeConstraint
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
 
     from autoscaler.alarms.rules import Condition
 
-ACTION_KEYS: Final = ("ok_actions", "alarm_actions", "insufficient_data_actions")
-SCHEMES: Final = (
-    *("http", "https", "log", "test", "policy"),
-    *("trust+http", "trust+https", "trust+heat", "zaqar", "trust+zaqar"),
-)
 READ_ONLY: Final = frozenset(
     ("alarm_id", "user_id", "timestamp", "state", "state_timestamp", "state_reason", "evaluate_timestamp", "links")
 )
@@ -148,7 +144,7 @@ class AlarmDocument(Declared):
         )
 
     def _actions(self) -> dict[str, tuple[str, ...]]:
-        return {key: tuple(dict.fromkeys(map(_restored, getattr(self, key)))) for key in ACTION_KEYS}
+        return {key: tuple(dict.fromkeys(map(_restored, getattr(self, key)))) for key in ACTIONS}
 
 
 def action_fault(url: str) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.alarms.alarm import Alarm
+from autoscaler.alarms.definition import ACTIONS
 from autoscaler.alarms.rules import Rule, TreatMissingData, leaves_of
-from autoscaler.declarations.alarm import ACTION_KEYS, policy_name
+from autoscaler.declarations.alarm import policy_name
 from autoscaler.declarations.wording import nearest
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
@@ -140,7 +141,7 @@ class _Relations:
                 yield item.problem(_foreign(item.value, "group", leaf.group, group.project_id), *place, "group")
 
     def _actions(self, item: Item[Alarm]) -> Iterator[Problem]:
-        for key in ACTION_KEYS:
+        for key in ACTIONS:
             for index, url in enumerate(item.raw.get(key) or ()):
                 name = policy_name(url)
                 if name:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from autoscaler.alarms.definition import ACTIONS
 from autoscaler.alarms.rules import CompositeRule, Condition, Leaf, Rule, leaves_of
-from autoscaler.declarations.alarm import ACTION_KEYS, READ_ONLY, AlarmDocument, action_fault, policy_name
+from autoscaler.declarations.alarm import READ_ONLY, AlarmDocument, action_fault, policy_name
 from autoscaler.declarations.checks import Contents, cross_checked
 from autoscaler.declarations.derived import SHIPPED, DerivedDocument, shipped
 from autoscaler.declarations.documents import Document, Path, read
@@ -129,7 +130,7 @@ class _Loader(Reader):
         names = self.contents.names
         for number, item in enumerate(self.contents.alarms):
             changes: dict[str, Any] = {}
-            for key in ACTION_KEYS:
+            for key in ACTIONS:
                 for index, url in enumerate(item.raw.get(key) or ()):
                     name = policy_name(url)
                     if name and name not in names["policies"]:
@@ -220,7 +221,7 @@ class _Loader(Reader):
     def _faulty_actions(self, document: Document, path: Path, raw: dict[str, Any]) -> bool:
         found = [
             document.problem((*path, key, index), fault)
-            for key in ACTION_KEYS
+            for key in ACTIONS
             if isinstance(urls := raw.get(key), list)
             for index, url in enumerate(urls)
             if isinstance(url, str) and url and (fault := action_fault(url))

@@ -55,6 +55,7 @@ class Catalogue:
         self._by_id: dict[str, Listing] = {}
         self._of_project: defaultdict[str, dict[str, Listing]] = defaultdict(dict)
         self._of_user: Counter[str] = Counter()
+        self._made_in: Counter[str] = Counter()
 
     def get(self, alarm_id: str) -> Listing | None:
         """One of them."""
@@ -66,6 +67,10 @@ class Catalogue:
             return self._by_id.values()
         return self._of_project[project_id].values() if project_id in self._of_project else ()
 
+    def count_made_in(self, project_id: str) -> int:
+        """How many of a project's were made through the API."""
+        return self._made_in[project_id]
+
     def count_of_user(self, user_id: str) -> int:
         """How many a user has made."""
         return self._of_user[user_id]
@@ -76,6 +81,8 @@ class Catalogue:
         self._by_id[listing.alarm.alarm_id] = listing
         self._of_project[listing.alarm.project_id][listing.alarm.alarm_id] = listing
         self._of_user[listing.user_id] += 1
+        if not listing.origin:
+            self._made_in[listing.alarm.project_id] += 1
 
     def remove(self, alarm_id: str) -> None:
         """Take it out, if it is there."""
@@ -89,3 +96,7 @@ class Catalogue:
         self._of_user[listing.user_id] -= 1
         if not self._of_user[listing.user_id]:
             del self._of_user[listing.user_id]
+        if not listing.origin:
+            self._made_in[listing.alarm.project_id] -= 1
+            if not self._made_in[listing.alarm.project_id]:
+                del self._made_in[listing.alarm.project_id]

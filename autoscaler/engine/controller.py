@@ -58,8 +58,14 @@ PROBE_TIMEOUT = 10.0
 LONG_LEASE = {"lane": LANE_LEASE, "group": GROUP_LEASE, "probe": PROBE_LEASE}
 """Of work that waits for somebody else's answer: longer than that may take."""
 WORK_LIMIT = 500
+AT_ONCE = 1000
+"""Definitions that are understood in one go; measures go on after each."""
+PROBES_AT_ONCE = 200
+"""Questions to one service at a time, so that one that hangs takes no more than so many sockets."""
 UNKNOWN_KEPT = 5.0
 """Seconds for which work on an alarm that this replica does not know is left to those who may."""
+UNKNOWN_REMEMBERED = 60.0
+"""Seconds after which such work has been dropped by another replica, or is new again."""
 
 
 def no_dialect() -> Dialect:
@@ -129,9 +135,12 @@ class Controller:
         self._adopting = asyncio.Lock()
         self._following = asyncio.Lock()
         self._position: str | None = None
+        self._catching_up = 0
+        self._removed: set[str] = set()  # while somebody catches up; ids are never used again
         self._unmarked: set[tuple[str, str]] = set()
         self._unknown_since: dict[tuple[str, str], float] = {}
         self._dialect = no_dialect()
+        self._understood = ""  # key of the dialect by which all that is known is understood
         self.scaler = Scaler(
             store, listener, targets, calendar, replica=replica, woken=woken, poll_interval=poll_interval
         )
@@ -147,6 +156,7 @@ class Controller:
             jitter=jitter or random.random,
         )
         self._probes = probes or {}
+        self._asking = {kind: asyncio.Semaphore(PROBES_AT_ONCE) for kind in self._probes}
         self._probe_interval = probe_interval
         self._woken = woken
 
@@ -167,7 +177,8 @@ class Controller:
 
         Args:
             origins: where each alarm is declared, by id.
-            dialect: how definitions are understood from now on; alarms that are stored are understood anew.
+            dialect: how definitions are understood from now on; where its key is another than before, alarms that are
+                stored are understood anew.
 
         Raises:
             TemporaryError: the store could not be reached. They are run, and ``adopted`` is not theirs: to be adopted
@@ -180,21 +191,23 @@ class Controller:
             dropped = [group for name, group in self._known_groups.items() if name not in groups]
             self._dialect = dialect or self._dialect
             windows: set[str] = set()
+            probed: list[str] = []
             for alarm_id in gone:
                 self._forget(alarm_id)
             for alarm_id, alarm in alarms.items():
                 self._let_go(self.router.put(alarm))
                 if self._complete.get(alarm_id) != alarm:
                     windows.update(self._windows_of(alarm_id))
+                    probed += [alarm_id] if self._is_probed(alarm_id) else []
                 self._list(alarm, (origins or {}).get(alarm_id, ""), now)
             self._declared |= alarms.keys()
             self._known_groups |= groups
             self.plan = Plan(groups, policies, schedules, self.router, generation)
-            self._understand_again()
+            await self._understand_again()
             if gone:
                 await self.store.forget(gone)
             items = [WorkItem("window", window_id, now) for window_id in windows]
-            items += [WorkItem("probe", alarm_id, now) for alarm_id in self.router.probed()]
+            items += [WorkItem("probe", alarm_id, now) for alarm_id in probed]
             if items:
                 await self.store.mark(items)
             await self.scaler.release(dropped)
@@ -247,16 +260,17 @@ class Controller:
             await self._restore()
 
     async def _restore(self) -> None:
+        # not those that are made while the stored ones are read
+        known = [listing.alarm.alarm_id for listing in self.catalogue.of(None) if listing.alarm.revision]
         found = await self.store.definitions()
         stored = {definition.alarm_id for definition in found.definitions}
-        known = [listing.alarm.alarm_id for listing in self.catalogue.of(None) if listing.alarm.revision]
         for alarm_id in [*known, *self._stored]:
             if alarm_id not in stored:
                 self._learn(alarm_id, None)
         for number, definition in enumerate(found.definitions):
             self._learn(definition.alarm_id, definition)
-            if number % 1000 == 999:
-                await asyncio.sleep(0)  # measures go on meanwhile
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
         self._position = found.position
         for alarm_id in found.recent:
             self._unmarked.update(("window", window_id) for window_id in self._windows_of(alarm_id))
@@ -285,14 +299,28 @@ class Controller:
 
     async def catch_up(self) -> None:
         """Know all that anybody had changed when this was called; it is marked by :meth:`follow`, which comes by."""
-        if self._position is None:
-            await self.restore()
-            return
-        changes = await self.store.changes(self._position, patience=0.0)
-        if not changes.complete:
-            await self.restore()
-        for alarm_id, definition in changes.changed.items():
-            self._learn(alarm_id, definition)
+        self._catching_up += 1
+        try:
+            begun = position = self._position
+            while position is not None:
+                changes = await self.store.changes(position, patience=0.0)
+                for alarm_id, definition in changes.changed.items():
+                    # what others have learnt meanwhile may be newer than what was read
+                    if alarm_id not in self._removed:
+                        self._learn(alarm_id, definition)
+                if changes.complete and not changes.changed:
+                    return
+                position = changes.position if changes.complete else None
+            async with self._following:
+                if self._position == begun:
+                    await self._restore()
+                    return
+        finally:
+            self._catching_up -= 1
+            if not self._catching_up:
+                self._removed.clear()
+        # everything was read anew by another, who may have begun before this was called
+        await self.catch_up()
 
     async def learn(self, changed: Mapping[str, Definition | None]) -> None:
         """Know what was changed here; whoever follows the changes, here too, has it looked at."""
@@ -301,6 +329,8 @@ class Controller:
 
     def _learn(self, alarm_id: str, definition: Definition | None) -> None:
         if definition is None:
+            if self._catching_up:
+                self._removed.add(alarm_id)
             self._stored.pop(alarm_id, None)
             self.unreadable.pop(alarm_id, None)
             if alarm_id in self.router.by_id and alarm_id not in self._declared:
@@ -321,9 +351,17 @@ class Controller:
         self._let_go(self.router.put(alarm))
         self.catalogue.put(Listing(alarm, definition.user_id, definition.timestamp, "", encode(definition)))
 
-    def _understand_again(self) -> None:
-        """Stored definitions by the dialect in force, where it differs for them."""
-        for listing in [listing for listing in self.catalogue.of(None) if listing.alarm.revision]:
+    async def _understand_again(self) -> None:
+        """Stored definitions by the dialect in force, where they were understood by another."""
+        key = self._dialect.key
+        if key == self._understood:
+            return
+        for number, known in enumerate([listing for listing in self.catalogue.of(None) if listing.alarm.revision]):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+            listing = self.catalogue.get(known.alarm.alarm_id)
+            if listing is None or listing.alarm.revision != known.alarm.revision:
+                continue  # gone, or learnt meanwhile
             try:
                 alarm = self._dialect.alarm_of(listing.definition)
             except ValueError:
@@ -334,20 +372,24 @@ class Controller:
                 self._unmarked.update(("window", window_id) for window_id in self._windows_of(alarm.alarm_id))
         for alarm_id, definition in list(self._stored.items()):
             self._learn(alarm_id, definition)
+        self._understood = key
 
     async def _mark(self) -> None:
         """Have what was changed looked at."""
         if self._unmarked:
             now = await self.store.now()
-            marked = set(self._unmarked)
-            await self.store.mark(
-                [
-                    WorkItem(kind, key, now)
-                    for kind, key in marked
-                    if (key in self.router.windows if kind == "window" else self._is_probed(key))
-                ]
-            )
-            self._unmarked -= marked
+            marked, self._unmarked = self._unmarked, set()
+            try:
+                await self.store.mark(
+                    [
+                        WorkItem(kind, key, now)
+                        for kind, key in marked
+                        if (key in self.router.windows if kind == "window" else self._is_probed(key))
+                    ]
+                )
+            except BaseException:
+                self._unmarked |= marked
+                raise
             self._woken(now)
 
     def _is_probed(self, alarm_id: str) -> bool:
@@ -418,7 +460,12 @@ class Controller:
 
     async def _known(self, claimed: Claimed) -> list[WorkItem]:
         """What is due without the windows and probes of alarms that nobody knows any more."""
-        known = []
+        while self._unknown_since:
+            oldest = next(iter(self._unknown_since))
+            if claimed.now - self._unknown_since[oldest] < UNKNOWN_REMEMBERED:
+                break
+            del self._unknown_since[oldest]
+        known, dropped = [], []
         for item in claimed.items:
             place = (item.kind, item.key)
             is_known = {
@@ -429,8 +476,11 @@ class Controller:
                 self._unknown_since.pop(place, None)
                 known.append(item)
             elif claimed.now - self._unknown_since.setdefault(place, claimed.now) >= UNKNOWN_KEPT:
-                await self.store.finish(item, None)
-                del self._unknown_since[place]
+                dropped.append(item)
+        if dropped:
+            await self.store.finish(dropped, None)
+            for item in dropped:
+                del self._unknown_since[item.kind, item.key]
         return known
 
     async def do(self, item: WorkItem, leased: Leased = lambda _: None) -> None:
@@ -452,29 +502,32 @@ class Controller:
                 await self._look(item, leased)
             case kind:
                 log.error("unknown work", kind=kind, key=item.key)
-                await self.store.finish(item, None)
+                await self.store.finish([item], None)
 
     async def _look(self, item: WorkItem, leased: Leased) -> None:
         """Ask for what an alarm rests on, and evaluate it."""
         alarm = self.router.by_id.get(item.key)
         if alarm is None or not alarm.enabled:
-            await self.store.finish(item, None)
+            await self.store.finish([item], None)
             return
-        seen = {number: await self._seen(rule) for number, rule in _probed_leaves(alarm).items()}
+        async with asyncio.TaskGroup() as group:
+            asked = {number: group.create_task(self._seen(rule)) for number, rule in _probed_leaves(alarm).items()}
+        seen = {number: answer.result() for number, answer in asked.items()}
         now = await self.store.now()
         due = await self._evaluator.observe(alarm, seen, now, self.sources, leased)
         self.listener.evaluated(1, None)
         following = now + self._probe_interval
         following = following if due is None else min(following, due)
-        await self.store.finish(item, following)
+        await self.store.finish([item], following)
         self._woken(following)
 
     async def _seen(self, rule: PrometheusRule | PoolHealthRule) -> Observation:
         probe = self._probes.get(type(rule))
         if probe is None:
-            return Unknown(f"no {type(rule).__name__.removesuffix('Rule')} service is configured")
+            asked = "Prometheus server" if isinstance(rule, PrometheusRule) else "load balancer service"
+            return Unknown(f"the controller is configured without a {asked}")
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            async with asyncio.timeout(PROBE_TIMEOUT), self._asking[type(rule)]:
                 return await probe.look(rule)
         except TimeoutError:
             return Unknown(f"no answer within {PROBE_TIMEOUT:g} s")
@@ -488,7 +541,7 @@ class Controller:
     async def _kept(self, item: WorkItem, lease: float) -> WorkItem:
         """The item, leased for ``lease`` seconds, unless it was marked or claimed by another meanwhile."""
         until = item.leased_until - WORK_LEASE + lease
-        await self.store.finish(item, until)
+        await self.store.finish([item], until)
         return replace(item, leased_until=until)
 
     async def carry_out(self, head: OutboxRow) -> None:

@@ -12,7 +12,7 @@ import structlog
 from autoscaler.alarms.alarm import Alarm, AlarmRecord
 from autoscaler.alarms.composite import evaluate_composite
 from autoscaler.alarms.evaluation import Outcome, Sources, Transition, evaluate
-from autoscaler.alarms.events import hit
+from autoscaler.alarms.events import hit, is_hit
 from autoscaler.alarms.observation import Observation
 from autoscaler.alarms.observed import observe
 from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule, leaves_of
@@ -20,6 +20,7 @@ from autoscaler.engine.ledger import Attempt, Leased, Ledger
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router
 from autoscaler.engine.tell import history, notes, notifications, rows
+from autoscaler.errors import TemporaryError
 from autoscaler.measures.event import Event
 from autoscaler.measures.window import WindowView
 from autoscaler.ports import Acceptance, Store, WindowDone
@@ -46,10 +47,15 @@ class Evaluated:
 
 @dataclass(slots=True)
 class _Look:
-    """An alarm that is looked at, with those of its windows that are looked at now."""
+    """An alarm that is looked at, with those of its windows that are looked at now.
+
+    Attributes:
+        leaf_windows: of the alarm as it is looked at, whatever becomes of it meanwhile; see :class:`Router`.
+    """
 
     alarm: Alarm
-    views: dict[str, WindowView]
+    leaf_windows: Sequence[str | None]
+    views: dict[str, WindowView] = field(default_factory=dict)
     outcome: Outcome | None = None
     attempt: Attempt | None = None
 
@@ -110,7 +116,7 @@ class Evaluator:
         done.alarms = len(looks)
         members = await self._members(looks)
         for look in looks:
-            look.attempt = self._attempt(router, look, members, sources)
+            look.attempt = self._attempt(look, members, sources)
         await self._ledger.settle([look.attempt for look in looks if look.attempt is not None], leased)
         for view in ready.values():
             view.late = None
@@ -155,7 +161,7 @@ class Evaluator:
         }
         return {name: (await self._store.group(name)).record for name in sorted(groups)}
 
-    def _attempt(self, router: Router, look: _Look, members: Mapping[str, GroupRecord], sources: Sources) -> Attempt:
+    def _attempt(self, look: _Look, members: Mapping[str, GroupRecord], sources: Sources) -> Attempt:
         alarm = look.alarm
         asof = max(view.asof for view in look.views.values())
         (window_id, view), *further = look.views.items()
@@ -165,7 +171,7 @@ class Evaluator:
                 look.outcome = None
                 return None
             before = AlarmRecord(version=_first_version(asof)) if stored is None else stored
-            look.outcome = outcome = self._outcome(router, look, before, members, sources, asof)
+            look.outcome = outcome = self._outcome(look, before, members, sources, asof)
             acceptance = self._acceptance(alarm, stored, before, outcome, asof)
             return replace(
                 acceptance,
@@ -179,7 +185,6 @@ class Evaluator:
 
     def _outcome(
         self,
-        router: Router,
         look: _Look,
         before: AlarmRecord,
         members: Mapping[str, GroupRecord],
@@ -189,7 +194,7 @@ class Evaluator:
         alarm = look.alarm
         leaves = leaves_of(alarm.rule)
         views: dict[int, WindowView] = {}
-        for number, window_id in enumerate(router.leaf_windows.get(alarm.alarm_id, ())):
+        for number, window_id in enumerate(look.leaf_windows):
             leaf = leaves[number]
             if window_id is None or window_id not in look.views or not isinstance(leaf, Rule):
                 continue
@@ -240,8 +245,14 @@ class Evaluator:
         """
         asked = 0
         for event in events:
-            attempts = [self._heard(alarm, event, now) for alarm in router.event_alarms(event.project_id)]
-            asked += len(attempts)
+            waiting = router.event_alarms(event.project_id)
+            asked += len(waiting)
+            # most alarms wait for something else, and nothing need be known of them to tell
+            attempts = [
+                self._heard(alarm, event, now)
+                for alarm in waiting
+                if isinstance(alarm.rule, EventRule) and is_hit(alarm.rule, event)
+            ]
             await self._ledger.settle(attempts, leased)
         return asked
 
@@ -314,10 +325,16 @@ class Evaluator:
             self._counts[alarm.alarm_id][outcome.record.state] += 1
 
     async def tally(self) -> None:
-        """Store what was counted since the last time. Raises TemporaryError; then it is counted again."""
+        """Store what was counted since the last time. Raises TemporaryError; then it is stored next time, if twice."""
         if self._counts:
             counted, self._counts = self._counts, defaultdict(lambda: defaultdict(int))
-            await self._store.tally(counted)
+            try:
+                await self._store.tally(counted)
+            except TemporaryError:
+                for alarm_id, states in counted.items():
+                    for state, times in states.items():
+                        self._counts[alarm_id][state] += times
+                raise
 
 
 def _looks(router: Router, views: Mapping[str, WindowView]) -> list[_Look]:
@@ -325,7 +342,10 @@ def _looks(router: Router, views: Mapping[str, WindowView]) -> list[_Look]:
     looks: dict[str, _Look] = {}
     for window_id, view in views.items():
         for alarm in router.watching(window_id):
-            looks.setdefault(alarm.alarm_id, _Look(alarm, {})).views[window_id] = view
+            look = looks.get(alarm.alarm_id)
+            if look is None:
+                look = looks[alarm.alarm_id] = _Look(alarm, router.leaf_windows[alarm.alarm_id])
+            look.views[window_id] = view
     return list(looks.values())
 
 

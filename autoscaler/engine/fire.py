@@ -48,12 +48,12 @@ class Scheduler:
         """Fire a schedule that is due: once per due time, however many replicas see it."""
         schedule = plan.schedules.get(item.key)
         if schedule is None:
-            await self._store.finish(item, None)
+            await self._store.finish([item], None)
             return
         now = await self._store.now()
         due = stored = await self._store.schedule(schedule.name, digest(schedule), now)
         if due > now:
-            await self._store.finish(item, due)
+            await self._store.finish([item], due)
             return
         due = self._newest_missed(schedule, due, now)
         decision = await self._fired(plan, schedule, due, now)
@@ -62,7 +62,7 @@ class Scheduler:
         else:
             again = self._calendar.following(schedule.cron, schedule.timezone, now)
             await self._store.advance(schedule.name, stored, again)
-        await self._store.finish(item, again)
+        await self._store.finish([item], again)
         if again is not None:
             self._woken(again)
 

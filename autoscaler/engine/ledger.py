@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -56,10 +57,10 @@ class Ledger:
         """
         open_ = list(attempts)
         for _ in range(MAX_RETRIES):
-            await self._fetch(attempt.alarm_id for attempt in open_)
+            records = await self._fetched({attempt.alarm_id for attempt in open_})
             tried: list[tuple[Attempt, Acceptance]] = []
             for attempt in open_:
-                acceptance = attempt.make(self._records[attempt.alarm_id])
+                acceptance = attempt.make(records[attempt.alarm_id])
                 if acceptance is None:
                     attempt.settled = True
                 else:
@@ -68,10 +69,15 @@ class Ledger:
                 return
             open_ = await self._accept(tried, leased)
 
-    async def _fetch(self, alarm_ids: Iterable[str]) -> None:
-        unknown = sorted({alarm_id for alarm_id in alarm_ids if alarm_id not in self._records})
+    async def _fetched(self, alarm_ids: AbstractSet[str]) -> dict[str, AlarmRecord | None]:
+        """The records of these alarms, whichever of them are forgotten while they are read."""
+        known = {alarm_id: self._records[alarm_id] for alarm_id in alarm_ids if alarm_id in self._records}
+        unknown = sorted(alarm_ids - known.keys())
         if unknown:
-            self._records.update(zip(unknown, await self._store.alarms(unknown), strict=True))
+            fetched = dict(zip(unknown, await self._store.alarms(unknown), strict=True))
+            self._records |= fetched
+            known |= fetched
+        return known
 
     async def _accept(self, tried: Sequence[tuple[Attempt, Acceptance]], leased: Leased) -> list[Attempt]:
         """Those that were not quick enough."""

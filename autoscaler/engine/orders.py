@@ -107,9 +107,7 @@ class Orders:
             ValueError: the definition cannot be understood.
         """
 
-        def changed(
-            listing: Listing, record: AlarmRecord, now: float
-        ) -> tuple[Definition, AlarmRecord, HistoryEntry | None]:
+        def changed(listing: Listing, record: AlarmRecord, now: float) -> _Changed:
             before = listing.definition
             revision = max(int(now * 1e6), before.revision + 1)
             after = msgspec.structs.replace(

@@ -83,7 +83,7 @@ class Reconciler:
         group = plan.groups.get(item.key)
         if group is None:
             self._looks.pop(item.key, None)
-            await self._store.finish(item, None)
+            await self._store.finish([item], None)
             return
         target = self._targets[group.target_type]
         state = await self._store.group(group.name)
@@ -97,7 +97,7 @@ class Reconciler:
             if target.resident:
                 self._looks[group.name] = again
             await self._decider.adopt_bounds(plan, group)
-        await self._store.finish(item, again)
+        await self._store.finish([item], again)
         self._woken(again)
 
     async def _held_here(self, group: Group, state: GroupState) -> bool:

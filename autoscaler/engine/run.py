@@ -13,6 +13,7 @@ from typing import TypeVar
 import structlog
 
 from autoscaler.alarms.evaluation import Sources
+from autoscaler.alarms.events import KEPT_EVENTS
 from autoscaler.engine.controller import Controller
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.event import Event
@@ -32,7 +33,6 @@ CAUGHT_UP_AFTER = 1.0
 """Seconds with nothing waiting after which a source counts as caught up."""
 FIRST_RETRY = 0.05
 LONGEST_RETRY = 2.0
-CONCURRENT_WORK = 500
 FOLLOW_PATIENCE = 2.0
 """Seconds that one question for changes of alarms waits for an answer."""
 
@@ -247,8 +247,10 @@ class Runner:
         events = [event for submission in batch for event in submission.events]
         try:
             written = await self._stored(lambda: self.controller.write(measures, due), len(measures))
-            if events:
-                await self._stored(lambda: self.controller.hear(events, self.carry_out), len(events))
+            # in pieces: what must be heard again is no more than an alarm knows as taken
+            for start in range(0, len(events), KEPT_EVENTS):
+                hear = partial(self.controller.hear, events[start : start + KEPT_EVENTS], self.carry_out)
+                await self._stored(hear, len(events))
         except TemporaryError as error:
             for submission in batch:
                 if not submission.written.done():
@@ -353,9 +355,9 @@ class Runner:
             while again is not None:
                 self._in_hand[key] = None
                 await self._done(again)
-                again = self._in_hand[key]
+                again = self._in_hand.get(key)
         finally:
-            del self._in_hand[key]
+            self._in_hand.pop(key, None)
 
     async def _done(self, item: WorkItem) -> None:
         try:

@@ -72,41 +72,6 @@ class Service:
 
     # --- alarms ------------------------------------------------------------------------------------------------------
 
-    async def alarms(self) -> list[AlarmView]:
-        """All of them, by name."""
-        declared = sorted(self._controller.router.by_id.values(), key=lambda alarm: (alarm.name, alarm.alarm_id))
-        records = await self._controller.store.alarms([alarm.alarm_id for alarm in declared])
-        return [AlarmView(a, record or AlarmRecord()) for a, record in zip(declared, records, strict=True)]
-
-    async def alarm(self, name_or_id: str) -> AlarmView:
-        """One alarm.
-
-        Raises:
-            NotFoundError: none has this id, nor exactly one this name.
-        """
-        alarm = self._alarm(name_or_id)
-        (record,) = await self._controller.store.alarms([alarm.alarm_id])
-        return AlarmView(alarm, record or AlarmRecord())
-
-    async def history(self, name_or_id: str, *, limit: int) -> list[HistoryEntry]:
-        """Newest first. Raises NotFoundError as :meth:`alarm`."""
-        return await self._controller.store.history(self._alarm(name_or_id).alarm_id, limit=limit)
-
-    def _alarm(self, name_or_id: str) -> Alarm:
-        by_id = self._controller.router.by_id
-        if name_or_id in by_id:
-            return by_id[name_or_id]
-        named = [alarm for alarm in by_id.values() if alarm.name == name_or_id]
-        if len(named) != 1:
-            raise NotFoundError(
-                f"{len(named)} alarms named {name_or_id}; name one by its id"
-                if named
-                else f"no alarm named {name_or_id}"
-            )
-        return named[0]
-
-    # --- alarms as they are defined ----------------------------------------------------------------------------------
-
     async def listing(self, alarm_id: str) -> Listing:
         """One alarm, also where another replica has made it a moment ago. Raises NotFoundError."""
         return await self._orders.listing(alarm_id)
@@ -122,10 +87,6 @@ class Service:
     def understood(self, definition: Definition) -> Alarm:
         """What a definition means. Raises ValueError, naming the key, where it cannot be evaluated."""
         return self._controller.understood(definition)
-
-    async def validated(self, definition: Definition) -> None:
-        """Nothing, if a definition can be evaluated. Raises ValueError, naming the key, where it cannot."""
-        self._controller.understood(definition)
 
     async def create(
         self, definition: Definition, state: AlarmState | None, actor: Actor
@@ -162,7 +123,7 @@ class Service:
 
     def count(self, project_id: str) -> int:
         """How many alarms a project has; those declared in files are the operator's affair and not counted."""
-        return sum(1 for listing in self._controller.catalogue.of(project_id) if not listing.origin)
+        return self._controller.catalogue.count_made_in(project_id)
 
     def count_of_user(self, user_id: str) -> int:
         """How many alarms a user has made."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord
-from autoscaler.alarms.definition import naive
+from autoscaler.alarms.definition import microseconds, naive
 from autoscaler.alarms.evaluation import (
     POLICY_SCHEME,
     Consideration,
@@ -149,7 +149,7 @@ def notifications(entries: Sequence[HistoryEntry], *, publisher: str, now: float
                     "user_id": entry.user_id,
                     "project_id": entry.project_id,
                     "on_behalf_of": entry.on_behalf_of,
-                    "timestamp": naive(entry.timestamp),
+                    "timestamp": naive(microseconds(entry.timestamp)),
                     "severity": entry.severity,
                 },
             },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoscaler.engine.index import Index
 from autoscaler.measures.derived import PART
@@ -81,7 +81,10 @@ class WindowCopies:
         """Hold nothing of a window."""
         copy = self._copies.pop(window_id, None)
         if copy is not None:
-            self._drop(window_id, copy, list(copy.view.series))
+            left = list(copy.view.series)
+            # whoever evaluates it keeps it as it was
+            copy.view = replace(copy.view, series=dict(copy.view.series))
+            self._drop(window_id, copy, left)
 
     def _drop(self, window_id: str, copy: _Copy, names: Iterable[str]) -> None:
         for name in names:

@@ -10,9 +10,9 @@ from autoscaler.adapters.actions.memory import MemoryAction
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.alarms.alarm import Alarm
+from autoscaler.alarms.definition import SCHEMES
 from autoscaler.alarms.evaluation import Transition
 from autoscaler.declarations import Declarations
-from autoscaler.declarations.alarm import SCHEMES
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.engine.listen import Silence

@@ -7,7 +7,6 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import httpx
 from fastapi import FastAPI
@@ -26,13 +25,14 @@ from autoscaler.api import create_app
 from autoscaler.api.identity import Authenticate
 from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import Decoders
-from autoscaler.declarations import alarm_of, definition_of, load
-from autoscaler.engine.catalogue import Dialect
+from autoscaler.app import adopt
+from autoscaler.declarations import Declarations, load
 from autoscaler.engine.controller import Controller
+from autoscaler.engine.listen import Listener
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import Service
 from autoscaler.errors import TemporaryError
-from autoscaler.ports import WindowReply, WindowWrite
+from autoscaler.ports import Store, WindowReply, WindowWrite
 
 NOW = 1_800_000_000.0
 
@@ -104,22 +104,14 @@ class Api:
                 await asyncio.sleep(0.001)
 
 
-@asynccontextmanager
-async def running(
-    cors_origins: Sequence[str] = (),
-    *,
-    declared: str = DECLARED,
-    authenticate: Authenticate | None = None,
-    trusted: bool = False,
-) -> AsyncIterator[Api]:
-    """A controller at work, its group already looked at."""
-    now, missing = [NOW], []
-    store, metrics, wake = ShakyStore(lambda: now[0]), Metrics(), Wake()
-    action = MemoryAction()
+async def begun(
+    declared: Declarations, store: Store, now: Sequence[float], wake: Wake, *listeners: Listener
+) -> tuple[Controller, Runner]:
+    """A controller that has adopted declarations, and its loops, which stand still; the time is ``now[0]``."""
     controller = Controller(
         store,
-        Listeners([LoggingListener(), metrics]),
-        actions=dict.fromkeys(("http", "https", "log"), action),
+        Listeners([LoggingListener(), *listeners]),
+        actions=dict.fromkeys(("http", "https", "log"), MemoryAction()),
         targets={"dry_run": DryRunTarget()},
         calendar=CronCalendar(),
         replica="here",
@@ -138,13 +130,23 @@ async def running(
         max_hold=600,
         generation_changed=same_generation,
     )
-    read = load({"declared.yaml": declared})
-    dialect = Dialect(
-        partial(alarm_of, derived=read.derived, mixed_as_aodh=False), partial(definition_of, timestamp=0.0), "here"
-    )
-    await controller.adopt(
-        read.generation, read.alarms, read.groups, read.policies, read.schedules, origins={}, dialect=dialect
-    )
+    await adopt(controller, declared.generation, declared, mixed_as_aodh=False)
+    await controller.restore()
+    return controller, runner
+
+
+@asynccontextmanager
+async def running(
+    cors_origins: Sequence[str] = (),
+    *,
+    declared: str = DECLARED,
+    authenticate: Authenticate | None = None,
+    trusted: bool = False,
+) -> AsyncIterator[Api]:
+    """A controller at work, its group already looked at."""
+    now, missing = [NOW], []
+    store, metrics, wake = ShakyStore(lambda: now[0]), Metrics(), Wake()
+    controller, runner = await begun(load({"declared.yaml": declared}), store, now, wake, metrics)
     service = Service(controller, runner)
 
     async def readiness() -> list[str]:

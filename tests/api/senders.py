@@ -28,6 +28,11 @@ def keystone(*roles: str, project_id: str = "p1") -> Identity:
     return Identity("u1", project_id, with_implied(frozenset(roles)), token="t")
 
 
+def noauth(*roles: str, project_id: str = "p1") -> Identity:
+    """Somebody whose headers are believed."""
+    return Identity("u1", project_id, with_implied(frozenset(roles)))
+
+
 class Watched(Service):
     """A service that tells what it was given."""
 

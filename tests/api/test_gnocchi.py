@@ -10,7 +10,7 @@ import pytest
 
 from autoscaler.ports import Batch
 from tests.api.running import NOW
-from tests.api.senders import Senders, keystone, sending
+from tests.api.senders import Senders, keystone, noauth, sending
 
 VM = "4f2b6f0e-0d3e-4b1a-9b5c-1f1f5b2f7d10"
 BATCH = "/v1/batch/resources/metrics/measures"
@@ -269,6 +269,24 @@ async def test_a_member_cannot_touch_the_resources_of_others(senders: Senders) -
         ("p1", "mine"),
         ("p2", "web"),
     ]
+
+
+async def test_a_member_by_headers_has_resources_of_their_own_too(senders: Senders) -> None:
+    await made(senders)
+    senders.who = noauth("member", project_id="p1")
+
+    assert (await senders.client.get(f"/v1/resource/instance/{VM}")).status_code == 404
+    assert (await senders.client.delete(f"/v1/resource/instance/{VM}")).status_code == 404
+    await made(senders, server_group="mine")  # of its own, though of the same id
+    metric_id = (await senders.client.post("/v1/metric", json={"name": "load"})).json()["id"]
+    assert (await senders.client.post(f"/v1/metric/{metric_id}/measures", json=measures(1))).status_code == 202
+
+    senders.who = noauth("member", project_id="p3")
+    assert (await senders.client.post(f"/v1/metric/{metric_id}/measures", json=measures(1))).status_code == 404
+    senders.who = noauth("member", project_id="")
+    assert (await senders.client.get(f"/v1/resource/instance/{VM}")).status_code == 403
+    senders.who = noauth("service", project_id="")
+    assert (await senders.client.get(f"/v1/resource/instance/{VM}")).json()["server_group"] == "web"
 
 
 async def test_only_an_operator_makes_policies_and_types(senders: Senders) -> None:

@@ -73,7 +73,7 @@ async def test_a_compressed_body_is_refused(api: Api) -> None:
 
 
 async def test_a_series_without_room_is_rejected_by_its_index(api: Api) -> None:
-    window_id = api.controller.router.window_of[(await api.service.alarm("shop/slow")).alarm.alarm_id]
+    window_id = api.controller.router.window_of[(await api.client.get("/v1/alarms/shop%2Fslow")).json()["alarm_id"]]
     room = api.controller.router.windows[window_id].max_series
     measures = [
         api.measure(metric="latency", resource_id=f"r{number}", metadata={"service": "shop"})

@@ -125,7 +125,7 @@ async def test_one_is_found_by_name_in_ones_own_project(api: Api) -> None:
 
     assert (shops["project_id"], banks["project_id"]) == ("shop", "bank")
     assert (by_id.status_code, ambiguous.status_code) == (404, 404)
-    assert "2 alarms named busy" in ambiguous.json()["error"]["message"]
+    assert "several alarms named busy" in ambiguous.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

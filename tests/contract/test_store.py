@@ -469,7 +469,7 @@ class TestWork:
 
         claimed = await bench.store.claim(limit=10, lease=LEASE)
         for item in claimed.items:
-            await bench.other.finish(item, T + 5 if item.kind == "probe" else None)
+            await bench.other.finish([item], T + 5 if item.kind == "probe" else None)
         bench.clock.now = T + 5
 
         assert list(claimed.items) == [WorkItem(item.kind, item.key, T, T + LEASE) for item in items]
@@ -492,17 +492,27 @@ class TestWork:
         await bench.store.mark([WorkItem("group", "a", T)])
         claimed = await bench.store.claim(limit=1, lease=LEASE)
 
-        await bench.store.finish(claimed.items[0], next_due)
+        await bench.store.finish(claimed.items[:1], next_due)
 
         bench.clock.now = T + 1000
         assert await bench.work() == ([] if next_due is None else [("group", "a", next_due)])
+
+    async def test_work_that_is_finished_together_is_judged_one_by_one(self, bench: Bench) -> None:
+        await bench.store.mark([WorkItem("window", name, T) for name in ("a", "b", "c")])
+        claimed = await bench.store.claim(limit=3, lease=LEASE)
+        await bench.other.mark([WorkItem("window", "b", T + 1)])
+
+        await bench.store.finish(claimed.items, None)
+
+        bench.clock.now = T + 1000
+        assert await bench.work() == [("window", "b", T + 1)]
 
     async def test_work_that_was_marked_meanwhile_is_not_finished(self, bench: Bench) -> None:
         await bench.store.mark([WorkItem("group", "a", T)])
         claimed = await bench.store.claim(limit=1, lease=LEASE)
         await bench.other.mark([WorkItem("group", "a", T + 1)])
 
-        await bench.store.finish(claimed.items[0], None)
+        await bench.store.finish(claimed.items[:1], None)
 
         bench.clock.now = T + 1
         assert await bench.work() == [("group", "a", T + 1)]
@@ -513,7 +523,7 @@ class TestWork:
         bench.clock.now = T + LEASE
         await bench.other.claim(limit=1, lease=LEASE)
 
-        await bench.store.finish(claimed.items[0], None)
+        await bench.store.finish(claimed.items[:1], None)
 
         bench.clock.now = T + 2 * LEASE
         assert await bench.work() == [("group", "a", T + 2 * LEASE)]
@@ -1430,7 +1440,7 @@ class TestSchedules:
     async def test_a_schedule_that_comes_back_is_due_again(self, bench: Bench) -> None:
         await bench.store.schedule("s", "d", T)
         claimed = await bench.store.claim(limit=1, lease=LEASE)
-        await bench.store.finish(claimed.items[0], None)
+        await bench.store.finish(claimed.items[:1], None)
 
         assert await bench.store.schedule("s", "d", T + 50) == T
         assert await bench.work() == [("schedule", "s", T)]

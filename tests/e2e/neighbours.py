@@ -93,7 +93,11 @@ def _handler(neighbours: Neighbours) -> type[BaseHTTPRequestHandler]:
             self._answer(neighbours.posted(self._body(), self.headers["idempotency-key"]), b"")
 
         def _body(self) -> bytes:
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                raise ConnectionError("whoever sent it was killed meanwhile")
+            return body
 
         def _answer(self, status: int, body: bytes) -> None:
             with suppress(ConnectionError):  # whoever asked was killed meanwhile

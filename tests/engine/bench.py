@@ -13,9 +13,8 @@ from autoscaler.adapters.sources.decode import decode
 from autoscaler.adapters.targets.memory import MemoryTarget
 from autoscaler.alarms.alarm import AlarmState
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
+from autoscaler.app import adopt
 from autoscaler.declarations import load
-from autoscaler.declarations.definitions import alarm_of, definition_of
-from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
 from autoscaler.engine.listen import Silence
@@ -66,20 +65,7 @@ class Bench:
         await self.work()
 
     async def _adopt(self, controller: Controller) -> None:
-        declared = self.declared
-        await controller.adopt(
-            declared.generation,
-            declared.alarms,
-            declared.groups,
-            declared.policies,
-            declared.schedules,
-            origins={alarm_id: str(declared.origin("alarm", alarm_id)) for alarm_id in declared.alarms},
-            dialect=Dialect(
-                lambda definition: alarm_of(definition, derived=declared.derived, mixed_as_aodh=False),
-                lambda alarm: definition_of(alarm, timestamp=0.0),
-                "bench",
-            ),
-        )
+        await adopt(controller, self.declared.generation, self.declared, mixed_as_aodh=False)
         await controller.restore()
 
     async def declare(self, document: str) -> None:

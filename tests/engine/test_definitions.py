@@ -6,6 +6,7 @@ import pytest
 
 from autoscaler.alarms.alarm import AlarmState
 from autoscaler.alarms.definition import Definition
+from autoscaler.alarms.rules import Rule, leaves_of
 from autoscaler.engine.orders import DeclaredError, NotFoundError, Orders
 from autoscaler.scaling.group import Actor
 from tests.engine.bench import Bench
@@ -181,6 +182,40 @@ async def test_a_restarted_controller_knows_the_alarms_again() -> None:
     await bench.measure("cpu", "r1", 90.0)
 
     assert await bench.state(listing.alarm.alarm_id) is AlarmState.ALARM
+
+
+async def test_definitions_are_understood_anew_only_where_that_may_differ() -> None:
+    bench, (orders,) = await a_bench()
+    listing, _ = await orders.create(a_definition(), None, SOMEBODY)
+    before = bench.controller.catalogue.get(listing.alarm.alarm_id)
+
+    await bench.declare("groups: [{name: web, min_size: 1, max_size: 2, target: {type: dry_run}}]")
+    assert bench.controller.catalogue.get(listing.alarm.alarm_id) is before
+
+    await bench.declare("derived_metrics: [{name: cpu, from: ticks, rate: per_second}]")
+    after = bench.controller.catalogue.get(listing.alarm.alarm_id)
+    assert after is not None
+    assert [leaf.metrics for leaf in leaves_of(after.alarm.rule) if isinstance(leaf, Rule)] == [("cpu", "ticks")]
+
+
+async def test_a_projects_alarms_are_counted_without_those_of_files() -> None:
+    bench = Bench(
+        """
+alarms:
+  - name: declared
+    type: threshold
+    project_id: p1
+    rule: {metric: m, resource_id: r, aggregation_method: mean, threshold: 1}
+"""
+    )
+    await bench.begin()
+    orders = Orders(bench.controller, lambda _: None)
+    made = [(await orders.create(a_definition(), None, SOMEBODY))[0].alarm.alarm_id for _ in range(3)]
+    await orders.replace(made[0], a_definition(name="hotter"), None, SOMEBODY)
+    await orders.delete(made[1], SOMEBODY)
+
+    assert bench.controller.catalogue.count_made_in("p1") == 2
+    assert len(bench.controller.catalogue.of("p1")) == 3
 
 
 async def test_work_of_a_removed_alarm_is_dropped_after_a_while() -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from autoscaler.alarms.alarm import AlarmState
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from autoscaler.alarms.alarm import AlarmRecord, AlarmState
 from autoscaler.alarms.observation import Observation, Sample, Samples
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
+from autoscaler.declarations import load
 from autoscaler.engine.orders import Orders
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.event import Event
@@ -16,6 +22,7 @@ EVENT_RULE = {
     "query": [{"field": "traits.state", "op": "eq", "value": "error", "type": "string"}],
 }
 PROMETHEUS_RULE = {"query": "up", "threshold": 1.0, "comparison_operator": "lt"}
+POOL_RULE = {"pool_id": "p", "stack_id": "s", "autoscaling_group_id": "g"}
 
 
 def an_event(message_id: str = "m1", *, project_id: str = "p1", state: str = "error") -> Event:
@@ -39,6 +46,23 @@ async def test_an_event_that_answers_the_query_fires_its_alarm() -> None:
 
     assert await bench.state(alarm_id) is AlarmState.ALARM
     assert [row.body["reason_data"]["event"]["message_id"] for row in bench.action.delivered] == ["m1"]
+
+
+async def test_nothing_is_read_of_alarms_that_wait_for_other_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, alarm_id = await an_event_alarm()
+    read: list[str] = []
+    alarms = bench.store.alarms
+
+    async def told(alarm_ids: Sequence[str]) -> list[AlarmRecord | None]:
+        read.extend(alarm_ids)
+        return await alarms(alarm_ids)
+
+    monkeypatch.setattr(bench.store, "alarms", told)
+    await bench.hear([an_event(state="active")])
+    assert read == []
+
+    await bench.hear([an_event()])
+    assert read == [alarm_id]
 
 
 async def test_an_event_told_again_is_one_event() -> None:
@@ -76,6 +100,29 @@ class Gauge:
         return Samples((Sample({"job": "x"}, self.value),))
 
 
+@pytest.mark.parametrize(
+    ("kind", "rule", "missing"),
+    [
+        pytest.param("prometheus", PROMETHEUS_RULE, "Prometheus server", id="prometheus"),
+        pytest.param("loadbalancer_member_health", POOL_RULE, "load balancer service", id="load-balancer"),
+    ],
+)
+async def test_an_alarm_says_which_service_the_controller_was_not_told_of(
+    kind: str, rule: dict[str, Any], missing: str
+) -> None:
+    bench = Bench("alarms: []")
+    await bench.begin()
+    listing, _ = await Orders(bench.controller, lambda _: None).create(
+        a_definition(type=kind, rule=rule), None, SOMEBODY
+    )
+    await bench.follow()
+    await bench.work()
+
+    (record,) = await bench.store.alarms([listing.alarm.alarm_id])
+    assert record is not None
+    assert record.state_reason == f"Not evaluated yet (the controller is configured without a {missing})"
+
+
 async def a_prometheus_alarm() -> tuple[Bench, Gauge, str]:
     gauge = Gauge()
     bench = Bench("alarms: []", probes={PrometheusRule: gauge})
@@ -99,6 +146,20 @@ async def test_a_prometheus_alarm_is_asked_about_again_and_again() -> None:
     await bench.until(bench.now + 16)
     assert await bench.state(alarm_id) is AlarmState.OK
     assert gauge.asked == 3
+
+
+async def test_nobody_is_asked_anew_when_files_change_that_have_nothing_to_do_with_it() -> None:
+    bench, gauge, _ = await a_prometheus_alarm()
+    document = "alarms: [{name: d, type: prometheus, rule: {query: up, threshold: 1}}]"
+    await bench.declare(document)
+    asked = gauge.asked
+
+    declared = bench.declared
+    groups = load({"web.yaml": "groups: [{name: web, min_size: 1, max_size: 2, target: {type: dry_run}}]"}).groups
+    await bench.controller.adopt("another", declared.alarms, groups, {}, {})
+    await bench.work()
+
+    assert gauge.asked == asked
 
 
 async def test_a_server_that_is_away_is_insufficient_data_and_says_why() -> None:

@@ -157,7 +157,7 @@ def finishes(draw: st.DrawFn) -> Op:
 
     async def op(store: Store, world: World) -> None:
         if which < len(world.claimed):
-            await store.finish(world.claimed[which], None if later is None else world.now + later)
+            await store.finish([world.claimed[which]], None if later is None else world.now + later)
 
     return op
 

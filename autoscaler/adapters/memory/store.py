@@ -455,14 +455,15 @@ class MemoryStore:
                 self._lanes[item.key].waiting = False
         return Claimed(items, None if rest is None else rest[0], now)
 
-    async def finish(self, item: WorkItem, next_due: float | None) -> None:
+    async def finish(self, items: Sequence[WorkItem], next_due: float | None) -> None:
         """See :class:`autoscaler.ports.Store`."""
-        if self._work.get((item.kind, item.key)) != item.leased_until:
-            return  # marked or claimed meanwhile
-        if next_due is None:
-            self._work.remove((item.kind, item.key))
-        else:
-            self._work.set((item.kind, item.key), next_due)
+        for item in items:
+            if self._work.get((item.kind, item.key)) != item.leased_until:
+                continue  # marked or claimed meanwhile
+            if next_due is None:
+                self._work.remove((item.kind, item.key))
+            else:
+                self._work.set((item.kind, item.key), next_due)
 
     # groups
 

@@ -328,10 +328,15 @@ class RedisStore:
             "mark", items, forms.work_entity, lambda some: [(item.kind, item.key, item.due) for item in some]
         )
 
-    async def finish(self, item: WorkItem, next_due: float | None) -> None:
+    async def finish(self, items: Sequence[WorkItem], next_due: float | None) -> None:
         """See :class:`autoscaler.ports.Store`."""
-        await self._call(
-            "finish", forms.work_entity(item), [item.kind, item.key, item.leased_until, forms.maybe(next_due)]
+        await self._ready()
+        due = forms.maybe(next_due)
+        await self._caller(
+            [
+                Call("finish", self._prefix(forms.work_entity(item)), [item.kind, item.key, item.leased_until, due])
+                for item in items
+            ]
         )
 
     async def claim(self, *, limit: int, lease: float) -> Claimed:

@@ -33,6 +33,7 @@ from autoscaler.adapters.sources.decode import (
     Limits,
     brief,
     finite,
+    finite_or_text,
     from_iso8601,
     in_time,
     kind_of,
@@ -198,7 +199,7 @@ def _measure(sample: Mapping[str, Any], reading: Reading, now: float) -> Measure
         name_of("metric", sample[_spelt("counter_name", wire=wire)]),
         name_of("resource_id", sample["resource_id"]),
         in_time(_timestamp(sample["timestamp"]), now, reading.limits),
-        _value(sample[_spelt("counter_volume", wire=wire)]),
+        finite_or_text("volume", sample[_spelt("counter_volume", wire=wire)]),
         _optional("project_id", sample.get("project_id")) if reading.trusted else "",
         _optional("unit", sample.get(_spelt("counter_unit", wire=wire))),
         metadata_of(sample.get("resource_metadata"), sample["resource_id"], sample.get("user_id")),
@@ -215,18 +216,6 @@ def _optional(key: str, value: object) -> str:
 
 def _timestamp(value: object) -> float:
     return from_iso8601(value) if isinstance(value, str) else finite("timestamp", value)
-
-
-def _value(value: object) -> float:
-    """A volume; Ceilometer's definitions make some of texts."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError as error:
-            raise InvalidMeasureError(
-                Rejection.WRONG_TYPE, f"volume: expected a number, found {kind_of(value)}"
-            ) from error
-    return finite("volume", value)
 
 
 def metadata_of(resource_metadata: object, resource_id: str, user_id: object = None) -> Mapping[str, str]:

@@ -299,6 +299,18 @@ def finite(key: str, value: object) -> float:
     return number
 
 
+def finite_or_text(key: str, value: object) -> float:
+    """As :func:`finite`, also of a text that is a number: OpenStack's senders make some of texts."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError as error:
+            raise InvalidMeasureError(
+                Rejection.WRONG_TYPE, f"{key}: expected a number, found {kind_of(value)}"
+            ) from error
+    return finite(key, value)
+
+
 def _timestamp(value: object) -> float:
     if not isinstance(value, str):
         return finite("timestamp", value)

@@ -12,6 +12,7 @@ from autoscaler.adapters.sources.decode import (
     SHOWN_LENGTH,
     Limits,
     finite,
+    finite_or_text,
     from_iso8601,
     in_time,
     kind_of,
@@ -140,7 +141,7 @@ def _point(measure: object, now: float, limits: Limits) -> tuple[float, float]:
     for key in ("timestamp", "value"):
         if key not in measure:
             raise InvalidMeasureError(Rejection.MISSING_KEY, key)
-    return in_time(_timestamp(measure["timestamp"], now), now, limits), _value(measure["value"])
+    return in_time(_timestamp(measure["timestamp"], now), now, limits), finite_or_text("value", measure["value"])
 
 
 def _timestamp(value: object, now: float) -> float:
@@ -166,14 +167,3 @@ def _timespan(text: str) -> float | None:
         total += sign * float(number.lstrip("+-")) * _SECONDS[found[2][0]]
         end = found.end()
     return total if end and not text[end:].strip() else None
-
-
-def _value(value: object) -> float:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError as error:
-            raise InvalidMeasureError(
-                Rejection.WRONG_TYPE, f"value: expected a number, found {kind_of(value)}"
-            ) from error
-    return finite("value", value)

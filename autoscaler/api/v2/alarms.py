@@ -118,7 +118,7 @@ class Alarms:
         check_project(identity, project_id)
         scope, draft = await self._draft(sent, identity, project_id)
         await self._check_quotas(user_id, project_id)
-        await self._check(draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees))
+        self._check(draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees))
         actions, made = await self._trusted(draft.actions, [], identity)
         definition = draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees, actions=actions)
         try:
@@ -142,7 +142,7 @@ class Alarms:
             user_id = owner(sent, "user_id", before.user_id)
             project_id = owner(sent, "project_id", before.project_id)
         scope, draft = await self._draft(sent, identity, project_id)
-        await self._check(draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees))
+        self._check(draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees))
         owned = owned_trusts(actions_of(before))
         actions, made = await self._trusted(draft.actions, owned, identity)
         definition = draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees, actions=actions)
@@ -183,9 +183,9 @@ class Alarms:
         check_policies(draft.actions, self._service.policies(), project_id, scope)
         return scope, draft
 
-    async def _check(self, definition: Definition) -> None:
+    def _check(self, definition: Definition) -> None:
         try:
-            await self._service.validated(definition)
+            self._service.understood(definition)
         except ValueError as error:
             raise FaultError(400, str(error)) from error
 

@@ -16,7 +16,7 @@ from autoscaler.alarms.alarm import AlarmState, Severity
 from autoscaler.alarms.definition import ACTIONS, Definition
 from autoscaler.api.v2.actions import Actions, parse_actions
 from autoscaler.api.v2.errors import FaultError, invalid
-from autoscaler.api.v2.fields import Object, flag, listed, one_of, short_text, text, texts, time, whole
+from autoscaler.api.v2.fields import Object, few, flag, one_of, short_text, text, texts, time, whole
 from autoscaler.api.v2.rules import RULE_KEYS, AlarmType, Rule, default_description, key_of, parse_rule
 from autoscaler.api.v2.times import ordered
 from autoscaler.measures.window import ANY_PROJECT
@@ -48,6 +48,7 @@ KEYS: Final = (
 )
 CENTURY: Final = 100 * 366 * 86_400
 """Seconds; longer spans no calendar can count."""
+MOST_CONSTRAINTS: Final = 100
 OWNER: Final = 255
 """Characters of an id of a user or project."""
 
@@ -144,7 +145,7 @@ def parse_alarm(alarm: Object, identity: Identity, scope: Scope, most_actions: i
         severity=alarm.optional("severity", one_of(Severity), Severity.LOW),
         actions=actions,
         repeat_actions=alarm.optional("repeat_actions", flag, default=False),
-        time_constraints=_constraints(alarm.optional("time_constraints", listed, [])),
+        time_constraints=_constraints(alarm.optional("time_constraints", few(MOST_CONSTRAINTS), [])),
         rule=rule,
         state=ordered(state, state_timestamp),
     )

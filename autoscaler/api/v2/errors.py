@@ -48,9 +48,7 @@ def fault(status: int, text: str, headers: Mapping[str, str] | None = None) -> R
 
 def invalid(field: str, value: object, why: str) -> FaultError:
     """A value that its field does not take."""
-    shown = str(value)
-    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
-    return FaultError(400, f"Invalid input for field/attribute {field}. Value: '{shown}'. {why}")
+    return FaultError(400, f"Invalid input for field/attribute {field}. Value: '{_shortened(str(value))}'. {why}")
 
 
 def missing(field: str) -> FaultError:
@@ -61,7 +59,7 @@ def missing(field: str) -> FaultError:
 def unknown_attributes(place: str, names: Collection[str]) -> FaultError:
     """Keys of an object that it does not have."""
     plural = "s" if len(names) > 1 else ""
-    return FaultError(400, f"Unknown attribute{plural} for argument {place}: {', '.join(sorted(names))}")
+    return FaultError(400, f"Unknown attribute{plural} for argument {place}: {_shortened(', '.join(sorted(names)))}")
 
 
 def unknown_argument(names: Collection[str], why: str = "") -> FaultError:
@@ -82,3 +80,7 @@ def forbidden() -> FaultError:
 def foreign(aspect: str, name: object) -> FaultError:
     """Something of another project or user was named."""
     return FaultError(401, f"Not Authorized to access {aspect} {name}")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -24,6 +24,8 @@ _TRUE: Final = frozenset(("true", "t", "yes", "y", "on", "1"))
 _FALSE: Final = frozenset(("false", "f", "no", "n", "off", "0"))
 LONGEST: Final = 4096
 """Characters of a text that is no query, list or address."""
+LONGEST_QUERY: Final = 65_536
+"""Characters of a search or a query that an alarm rests on."""
 
 
 class Object:
@@ -76,9 +78,18 @@ def text(name: str, value: Any) -> str:
 
 def short_text(name: str, value: Any) -> str:
     """Text for a name or a description."""
+    return _at_most(LONGEST, name, value)
+
+
+def query_text(name: str, value: Any) -> str:
+    """Text of a search or a query."""
+    return _at_most(LONGEST_QUERY, name, value)
+
+
+def _at_most(characters: int, name: str, value: Any) -> str:
     taken = text(name, value)
-    if len(taken) > LONGEST:
-        raise invalid(name, value, f"Value should have at most {LONGEST} characters")
+    if len(taken) > characters:
+        raise invalid(name, value, f"Value should have at most {characters} characters")
     return taken
 
 
@@ -141,6 +152,18 @@ def listed(name: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise invalid(name, value, "Value not a valid list")
     return value
+
+
+def few(most: int) -> Callable[[str, Any], list[Any]]:
+    """A list that is worked through again and again."""
+
+    def take(name: str, value: Any) -> list[Any]:
+        taken = listed(name, value)
+        if len(taken) > most:
+            raise invalid(name, value, f"Value should have at most {most} items")
+        return taken
+
+    return take
 
 
 def time(name: str, value: Any) -> int:

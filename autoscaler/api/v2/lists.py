@@ -87,7 +87,7 @@ async def _shown_alarms(service: Service, rows: Sequence[Row]) -> Response:
         for row in await _recorded(service, [row for row in piece if row.record is None]) or piece:
             assert row.record is not None  # all of a list have one or none has
             parts.append(msgspec.json.encode(shown_alarm(row.listing, row.record)))
-    return _joined(parts)
+    return joined(parts)
 
 
 async def entries(
@@ -115,7 +115,7 @@ async def entries(
     parts: list[bytes] = []
     async for piece in slices(found):
         parts += [msgspec.json.encode(shown_entry(entry)) for entry in piece]
-    return _joined(parts)
+    return joined(parts)
 
 
 async def _lines(
@@ -137,5 +137,6 @@ async def _histories(service: Service, alarm_ids: Sequence[str]) -> list[list[Hi
     return [read.result() for read in reads]
 
 
-def _joined(parts: Sequence[bytes]) -> Response:
+def joined(parts: Sequence[bytes]) -> Response:
+    """One list of JSON, of encoded parts."""
     return Response(b"[" + b",".join(parts) + b"]", media_type="application/json")

@@ -26,7 +26,8 @@ class Trusts(Protocol):
         ...
 
 
-async def _nobody() -> str | None:
+async def nobody() -> str | None:
+    """Where no project is known."""
     return None
 
 
@@ -48,4 +49,4 @@ class Options:
     user_alarm_quota: int = -1
     evaluation_metrics: bool = False
     trusts: Trusts | None = None
-    service_project: Callable[[], Awaitable[str | None]] = _nobody
+    service_project: Callable[[], Awaitable[str | None]] = nobody

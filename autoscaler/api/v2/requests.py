@@ -39,7 +39,7 @@ async def decoded(request: Request, argument: str) -> Any:
         raise FaultError(415, f"Unknown mimetype: {kind}")
     try:
         return msgspec.json.decode(sent)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FaultError(400, f"Request is not in valid JSON format: {error}") from error
     except RecursionError as error:
         raise FaultError(400, "Request is not in valid JSON format: too many levels") from error

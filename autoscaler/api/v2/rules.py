@@ -15,7 +15,7 @@ import msgspec
 
 from autoscaler.alarms.rules import ComparisonOperator
 from autoscaler.api.v2.errors import FaultError, invalid
-from autoscaler.api.v2.fields import Object, flag, listed, number, one_of, short_text, text, texts, whole
+from autoscaler.api.v2.fields import Object, few, flag, number, one_of, query_text, short_text, text, texts, whole
 from autoscaler.measures.aggregation import parse, parse_reaggregation
 from autoscaler.measures.match import MatchError, from_search
 
@@ -53,6 +53,8 @@ LEAVES: Final = (AlarmType.RESOURCES, AlarmType.BY_METRICS, AlarmType.BY_RESOURC
 DEEPEST: Final = 20
 """Levels of a composite rule."""
 MOST_LEAVES: Final = 200
+MOST_METRICS: Final = 1000
+MOST_TRAITS: Final = 200
 YEAR: Final = 31_536_000
 THRESHOLD: Final = ("comparison_operator", "threshold", "aggregation_method", "evaluation_periods", "granularity")
 TRAIT: Final = "traits."
@@ -144,7 +146,7 @@ def _resources(document: Any, place: str, _: Scope) -> Rule:
 
 def _by_metrics(document: Any, place: str, _: Scope) -> Rule:
     rule = Object(document, place, place, ("metrics", *THRESHOLD))
-    metrics = rule.required("metrics", texts)
+    metrics = texts("metrics", rule.required("metrics", few(MOST_METRICS)))
     if not metrics:
         raise invalid("metrics", "[]", "Value should name at least one metric")
     return {"metrics": list(metrics)} | _threshold(rule, across=True)
@@ -154,7 +156,7 @@ def _by_resources(document: Any, place: str, scope: Scope) -> Rule:
     rule = Object(document, place, place, ("metric", "query", "resource_type", *THRESHOLD))
     taken = {
         "metric": rule.required("metric", short_text),
-        "query": rule.required("query", text),
+        "query": rule.required("query", query_text),
         "resource_type": rule.required("resource_type", short_text),
     } | _threshold(rule, across=True)
     return taken | {"query": scope.wrapped(taken["query"], _search(taken["query"]))}
@@ -176,7 +178,7 @@ def _search(written: str) -> Any:
 
 def _prometheus(document: Any, place: str, scope: Scope) -> Rule:
     rule = Object(document, place, place, ("comparison_operator", "threshold", "query", "per_series"))
-    taken = _compared(rule) | {"query": rule.required("query", text)}
+    taken = _compared(rule) | {"query": rule.required("query", query_text)}
     if rule.optional("per_series", flag, default=False):
         taken["per_series"] = True
     if scope.project_id is not None:
@@ -186,7 +188,7 @@ def _prometheus(document: Any, place: str, scope: Scope) -> Rule:
 
 def _event(document: Any, place: str, _: Scope) -> Rule:
     rule = Object(document, place, place, ("event_type", "query"))
-    items: list[Any] = rule.optional("query", listed, [])
+    items: list[Any] = rule.optional("query", few(MOST_TRAITS), [])
     return {
         # an empty text stands for the default, as it does in Aodh
         "event_type": rule.optional("event_type", short_text, "*") or "*",

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.alarms.alarm import AlarmRecord
-from autoscaler.alarms.definition import scrubbed
+from autoscaler.alarms.definition import microseconds, naive, scrubbed
 from autoscaler.api.v2.actions import without_trusts
 from autoscaler.api.v2.query import RANKS, Kind, Value
 from autoscaler.api.v2.rules import shown_rule
-from autoscaler.api.v2.times import microseconds, naive, with_state
+from autoscaler.api.v2.times import with_state
 
 if TYPE_CHECKING:
     from typing import Final

@@ -1,4 +1,4 @@
-"""Times as Aodh writes them, and the state that is hidden in one of them.
+"""Times as clients of Aodh send them back, and the state that is hidden in one of them.
 
 A client that changes an alarm reads it, alters a key and sends all of it back, ``state`` and ``state_timestamp``
 included. Meanwhile the state may have changed, and what is sent back must not undo that; yet a client that means to set
@@ -9,28 +9,17 @@ only repeats what was read.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from autoscaler.alarms.alarm import AlarmState
+from autoscaler.alarms.definition import EPOCH, MICROSECOND, microseconds
 
 if TYPE_CHECKING:
     from typing import Final
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
 CODES: Final = (AlarmState.INSUFFICIENT_DATA, AlarmState.OK, AlarmState.ALARM)
 """By what is added to the timestamp."""
-
-
-def microseconds(time: float) -> int:
-    """Unix seconds as whole microseconds."""
-    return round(time * 1e6)
-
-
-def naive(micros: int) -> str:
-    """Microseconds since 1970 as Aodh writes times: ISO 8601, UTC, without a zone, to the microsecond."""
-    return (EPOCH + micros * MICROSECOND).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def parsed(text: str) -> int:

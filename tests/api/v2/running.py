@@ -5,29 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
 
-from autoscaler.adapters.actions.memory import MemoryAction
-from autoscaler.adapters.listeners import Listeners, LoggingListener
 from autoscaler.adapters.memory import MemoryStore
-from autoscaler.adapters.schedule import CronCalendar
-from autoscaler.adapters.targets.dry_run import DryRunTarget
 from autoscaler.api import faults
 from autoscaler.api.authentication import Authentication, noauth
 from autoscaler.api.callers import RequestIds
 from autoscaler.api.identity import Identity
 from autoscaler.api.v2 import Options, router
 from autoscaler.declarations import Declarations, load
-from autoscaler.declarations.definitions import alarm_of, definition_of
-from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
-from autoscaler.engine.run import Runner, Wake
+from autoscaler.engine.run import Wake
 from autoscaler.engine.service import Service
 from autoscaler.errors import TrustScopedError
+from tests.api.running import begun
 
 NOW = 1_800_000_000.0
 PROJECT = "224b40564b204ac58bb4b4285c600ad8"
@@ -155,43 +150,7 @@ async def running(options: Options | None = None, *, keystone: bool = True) -> A
     """A controller with declarations; its loops stand still."""
     now, wake, trusts = [NOW], Wake(), Trusts()
     store = MemoryStore(lambda: now[0])
-    controller = Controller(
-        store,
-        Listeners([LoggingListener()]),
-        actions=dict.fromkeys(("http", "https", "log"), MemoryAction()),
-        targets={"dry_run": DryRunTarget()},
-        calendar=CronCalendar(),
-        replica="here",
-        woken=wake.at,
-    )
-
-    async def same_generation(_: str) -> None: ...
-
-    runner = Runner(
-        controller,
-        [],
-        wake=wake,
-        clock=lambda: now[0],
-        replica="here",
-        version="1",
-        max_hold=600,
-        generation_changed=same_generation,
-    )
-    declared = _declared()
-    await controller.adopt(
-        declared.generation,
-        declared.alarms,
-        declared.groups,
-        declared.policies,
-        declared.schedules,
-        origins={alarm_id: str(declared.origin("alarm", alarm_id)) for alarm_id in declared.alarms},
-        dialect=Dialect(
-            partial(alarm_of, derived=declared.derived, mixed_as_aodh=False),
-            partial(definition_of, timestamp=0.0),
-            declared.generation,
-        ),
-    )
-    await controller.restore()
+    controller, runner = await begun(_declared(), store, now, wake)
     service = Service(controller, runner)
 
     async def service_project() -> str:

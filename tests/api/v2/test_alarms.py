@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +70,7 @@ def deep(levels: int) -> dict[str, Any]:
         pytest.param(an_alarm(ok_actions=["http:///x"]), "a host is missing", id="no-host"),
         pytest.param(an_alarm(ok_actions=["http://h/ x"]), "Unable to parse action", id="blank-in-url"),
         pytest.param(an_alarm(ok_actions=["nothing"]), "Unsupported action nothing", id="no-scheme"),
-        pytest.param(an_alarm(ok_actions=["policy://x"]), "there is no such policy", id="unknown-policy"),
+        pytest.param(an_alarm(ok_actions=["policy://x"]), "there is no such policy in project", id="unknown-policy"),
         pytest.param(an_alarm(**{RULE: ...}), f"{RULE} must be set for gnocchi_resources_threshold type", id="no-rule"),
         pytest.param(an_alarm(**{RULE: None}), f"{RULE} must be set for", id="null-rule"),
         pytest.param(an_alarm(event_rule={}), f"{RULE} and event_rule cannot be set at the same time", id="two-rules"),
@@ -123,6 +124,23 @@ def deep(levels: int) -> dict[str, Any]:
             "at least one metric",
             id="no-metrics",
         ),
+        pytest.param(
+            of(
+                "gnocchi_aggregation_by_metrics_threshold", metrics=["m"] * 1001, threshold=1, aggregation_method="mean"
+            ),
+            "Value should have at most 1000 items",
+            id="many-metrics",
+        ),
+        pytest.param(of("event", query=[TRAIT] * 201), "Value should have at most 200 items", id="many-traits"),
+        pytest.param(
+            constrained(*[{"name": str(number), "start": "* * * * *", "duration": 1} for number in range(101)]),
+            "Value should have at most 100 items",
+            id="many-constraints",
+        ),
+        pytest.param(
+            by_resources(json.dumps({"=": {"a": "x" * 65_536}})), "at most 65536 characters", id="long-search"
+        ),
+        pytest.param(of("prometheus", query="x" * 65_537, threshold=1), "at most 65536 characters", id="long-query"),
         pytest.param(of("composite"), "type must be set in every rule", id="composite-empty"),
         pytest.param(of("composite", xor=[]), 'combined with "and" or "or"', id="composite-operator"),
         pytest.param(of("composite", **{"or": []}), "Invalid input composite rule", id="composite-of-none"),
@@ -152,6 +170,7 @@ async def test_what_is_no_alarm_is_refused_with_the_reason(api: Api, body: Any, 
         pytest.param(b"{bad", "application/json", 400, "Request is not in valid JSON format", id="no-json"),
         pytest.param(b'{"name": "\\ud800"}', "application/json", 400, "not in valid JSON format", id="surrogate"),
         pytest.param(b"\xff", "application/json", 400, "not in valid JSON format", id="bytes"),
+        pytest.param(b'{"name": "\xff"}', "application/json", 400, "not in valid JSON format", id="no-utf-8"),
         pytest.param(b"[" * 100_000, "application/json", 400, "too many levels", id="deep"),
         pytest.param(b"<alarm/>", "application/xml", 415, "Unknown mimetype: application/xml", id="xml"),
         pytest.param(b" " * 2_000_000, "application/json", 413, "at most 1048576 bytes", id="long"),
@@ -163,6 +182,13 @@ async def test_what_is_no_body_is_refused(api: Api, content: bytes, kind: str, s
     answer = await api.client.post("/v2/alarms", content=content, headers=headers)
     assert answer.status_code == status
     assert words in message(answer)
+
+
+async def test_a_long_key_that_is_not_known_is_not_said_back_in_full(api: Api) -> None:
+    answer = await api.ask("POST", "/v2/alarms", an_alarm(**{"x" * 100_000: 1}))
+
+    assert answer.status_code == 400
+    assert message(answer) == f"Unknown attribute for argument data: {'x' * 255}..."
 
 
 async def test_defaults_stand_for_what_is_null_or_left_out(api: Api) -> None:
@@ -288,9 +314,9 @@ async def test_another_projects_alarm_is_not_there(api: Api, method: str, path: 
         pytest.param({"user_id": "u" * 256}, ADMIN, 400, id="long-user"),
         pytest.param({"ok_actions": ["log://"]}, MEMBER, 401, id="log"),
         pytest.param({"ok_actions": ["test://"]}, MEMBER, 401, id="test"),
-        pytest.param({"ok_actions": ["policy://elsewhere"]}, MEMBER, 403, id="foreign-policy"),
-        pytest.param({"ok_actions": ["policy://operators"]}, MEMBER, 403, id="operators-policy"),
-        pytest.param({"ok_actions": ["policy://elsewhere"]}, ADMIN, 403, id="foreign-policy-of-an-admin"),
+        pytest.param({"ok_actions": ["policy://elsewhere"]}, MEMBER, 400, id="foreign-policy"),
+        pytest.param({"ok_actions": ["policy://operators"]}, MEMBER, 400, id="operators-policy"),
+        pytest.param({"ok_actions": ["policy://elsewhere"]}, ADMIN, 400, id="foreign-policy-of-an-admin"),
     ],
 )
 async def test_what_is_not_ones_own_is_refused(
@@ -299,6 +325,14 @@ async def test_what_is_not_ones_own_is_refused(
     answer = await api.ask("POST", "/v2/alarms", an_alarm(**changes), headers)
     assert answer.status_code == status, answer.text
     assert message(answer)
+
+
+async def test_a_foreign_policy_is_refused_in_the_words_of_one_that_is_not_there(api: Api) -> None:
+    for name in ("elsewhere", "operators", "nowhere"):
+        answer = await api.ask("POST", "/v2/alarms", an_alarm(ok_actions=[f"policy://{name}"]))
+
+        assert answer.status_code == 400
+        assert message(answer) == f"Unsupported action policy://{name}: there is no such policy in project {PROJECT}"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.alarms.alarm import AlarmState
-from autoscaler.api.v2.times import microseconds, naive, ordered, parsed, shown_with, with_state
+from autoscaler.alarms.definition import microseconds, naive
+from autoscaler.api.v2.times import ordered, parsed, shown_with, with_state
 
 TIMES = st.integers(min_value=0, max_value=4 * 10**15).map(lambda micros: micros / 1e6)
 STATES = st.sampled_from(AlarmState)

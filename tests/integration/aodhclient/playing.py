@@ -127,7 +127,8 @@ def play(session: Session) -> dict[str, str]:
 
 def transcript(texts: Sequence[str]) -> str:
     """A session as a page, without what differs from one to the next."""
-    head = "# A session with Aodh's own client\n\nMade by `make aodhclient TRANSCRIPT=docs/reference/aodhclient.md`; `OS_AUTH_TYPE=aodh-noauth`, project demo.\n"
+    made = "Made by `make aodhclient TRANSCRIPT=docs/reference/aodhclient.md`, as a user of project demo, without Keystone."
+    head = f"# A session with Aodh's own client\n\n{made}\n"
     return head + "\n".join(texts)
 
 

@@ -66,6 +66,13 @@ def looked(
             id="nothing-at-all-is-heard",
         ),
         pytest.param(
+            a_rule(),
+            Sources(metrics={"p2": ("cpu_util",)}),
+            "p1",
+            'no measure of "cpu_util" was heard lately in project p1, nor of any other metric',
+            id="nothing-is-heard-of-the-project",
+        ),
+        pytest.param(
             a_rule(match=Equals("server_group", "web")),
             HEARD,
             "p1",

@@ -160,3 +160,12 @@ def test_nothing_is_left_of_a_forgotten_window(first: str) -> None:
     copies.forget(window.window_id)
 
     assert (copies._copies, copies._holders) == ({}, {})
+
+
+def test_who_evaluates_a_window_that_is_forgotten_keeps_it_as_it_was() -> None:
+    copies = WindowCopies()
+    view = copies.apply(W, reply(1, whole=True, series={"a": POINT}))
+    copies.forget(W.window_id)
+
+    assert list(view.series) == ["a"]
+    assert not copies.holding("cpu", "a", ())
