@@ -10,7 +10,7 @@ ORACLE := .venv-oracle
 DURATION ?=
 TRANSCRIPT ?=
 
-.PHONY: help setup run test quick service servers check lint types arch fmt oracle keystone ceilometer aodhclient peers bench docs clean
+.PHONY: help setup run test quick service servers check lint types arch fmt oracle keystone ceilometer aodhclient schemathesis peers bench docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -76,7 +76,8 @@ oracle: setup $(ORACLE)/.installed ## Compare with the installed aodh, gnocchi a
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-.SECONDARY: .venv-aodhclient/.installed .venv-ceilometer/.installed .venv-keystone/.installed
+.SECONDARY: .venv-aodhclient/.installed .venv-ceilometer/.installed .venv-keystone/.installed \
+    .venv-schemathesis/.installed
 
 keystone: setup .venv-keystone/.installed ## Ask a real Keystone
 	$(BIN)/pytest -q -m oracle tests/integration/test_keystone.py
@@ -87,7 +88,10 @@ ceilometer: setup servers .venv-ceilometer/.installed ## Have a real Ceilometer 
 aodhclient: setup .venv-aodhclient/.installed ## Have Aodh's own client talk to a running controller (TRANSCRIPT=FILE keeps what it said)
 	AUTOSCALER_TEST_TRANSCRIPT=$(TRANSCRIPT) $(BIN)/pytest -q -m oracle tests/integration/test_aodhclient.py
 
-peers: oracle keystone ceilometer aodhclient ## All of these
+schemathesis: setup .venv-schemathesis/.installed ## Ask every path of the API what its OpenAPI document allows
+	$(BIN)/pytest -q -m oracle tests/integration/test_openapi.py
+
+peers: oracle keystone ceilometer aodhclient schemathesis ## All of these
 
 bench: setup servers ## A measure published -> webhook received; what 100 000 alarms cost
 	$(BIN)/python bench/latency.py

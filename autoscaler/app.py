@@ -115,7 +115,8 @@ async def adopt(controller: Controller, generation: str, declared: Declarations,
 def _bound(settings: Settings) -> socket.socket:
     """The API's socket, bound before anything is started, so that a second controller fails at once."""
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # of a socket that does not say TCP asyncio does not know that answers must not wait for one another (TCP_NODELAY)
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((settings.api_host, settings.api_port))

@@ -28,6 +28,7 @@ from autoscaler.alarms.course import (
     lasting,
     may_call_policies,
     next_opening,
+    unheard,
     waits_of,
 )
 from autoscaler.alarms.explanation import joined, note_of, note_of_observation, renewed
@@ -130,6 +131,7 @@ def _look_at_window(at: _Leaves, number: int, view: WindowView) -> None:
     assert isinstance(rule, Rule), f"rule{number + 1} does not rest on a window"
     seen = Seen(rule, view, present_spans(rule, view, look.now))
     at.as_aligned |= is_taken_as_aligned(rule, view)
+    at.dues.append(unheard(look, view))
     assessment = assess(rule, aggregates(rule, view, seen.spans), leaf.state)
     since = doubted_since(leaf, assessment, look)
     if is_held(since, look):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from autoscaler.alarms.outcome import Happening, Sources
     from autoscaler.alarms.rules import Rule
     from autoscaler.alarms.verdict import Assessment, Explanation
+    from autoscaler.measures.window import WindowView
 
 Waited = AlarmRecord | LeafRecord
 """Of what ``for``, ``keep_firing_for`` and doubts about missing data are kept."""
@@ -57,6 +58,10 @@ class Look:
     def has_policies(self) -> bool:
         """Whether the present state calls a policy."""
         return any(action.startswith(POLICY_SCHEME) for action in self.alarm.actions(self.record.state))
+
+
+UNHEARD_SHORTEST, UNHEARD_LONGEST = 60.0, 3600.0
+"""Seconds between two looks at a window that never held anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +256,17 @@ def lasting(look: Look, *, repeats: bool = True) -> Iterable[float | None]:
     if look.within:
         yield look.record.repeat_at if repeats else None
         yield look.record.consider_at if look.has_policies else None
+
+
+def unheard(look: Look, view: WindowView) -> float | None:
+    """When to look again at a window that never held anything: what is said of it may no longer be so.
+
+    The longer nothing has come, the seldomer.
+    """
+    if view.newest is not None:
+        return None
+    silent = look.now - look.record.state_timestamp if look.record.state_timestamp else UNHEARD_SHORTEST
+    return look.now + min(max(silent, UNHEARD_SHORTEST), UNHEARD_LONGEST)
 
 
 def earliest(times: Iterable[float | None]) -> float | None:

@@ -24,6 +24,7 @@ from autoscaler.alarms.course import (
     lasting,
     next_opening,
     remain,
+    unheard,
     waits_of,
 )
 from autoscaler.alarms.explanation import joined, note_of, renewed
@@ -228,6 +229,7 @@ def _dues(at: _WindowLook, spans: Sequence[Span]) -> Iterable[float | None]:
     """Times, later than now, at which another look may come to something else."""
     look, rule = at.look, at.rule
     yield next_opening(look)
+    yield unheard(look, at.view)
     if at.held:
         # nothing was concluded, so all that is due stays so; one look at a time
         yield look.now + RECHECK

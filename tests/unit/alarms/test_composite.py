@@ -283,7 +283,6 @@ def test_alarm_and_ok_are_repeated_and_insufficient_data_is_not() -> None:
     tree.look(50.0, 0, 1)
     tree.look(110.0, 0, 1)
     assert tree.happened == []
-    assert tree.outcome.next_due is None
     tree.both(90.0, 90.0, at=150.0)
     tree.report(0, 90.0, at=210.0)
     tree.look(210.0, 0)
