@@ -174,7 +174,7 @@ class Settings(BaseSettings):
     token_cache: float = Field(default=60.0, ge=0)
     """Seconds for which Keystone's word on a token is believed."""
 
-    alarm_max_actions: int = Field(default=-1, ge=-1)
+    alarm_max_actions: int = Field(default=100, ge=-1)
     """Actions that an alarm may have for one state; -1 means any number."""
 
     project_alarm_quota: int = Field(default=-1, ge=-1)

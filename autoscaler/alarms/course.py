@@ -60,7 +60,7 @@ class Look:
         return any(action.startswith(POLICY_SCHEME) for action in self.alarm.actions(self.record.state))
 
 
-UNHEARD_SHORTEST, UNHEARD_LONGEST = 60.0, 3600.0
+UNHEARD_SHORTEST, UNHEARD_LONGEST = 300.0, 3600.0
 """Seconds between two looks at a window that never held anything."""
 
 

@@ -87,6 +87,21 @@ def _describe(app: FastAPI, described: Mapping[str, Mapping[str, Any]]) -> None:
         schema = generated()
         for path, methods in described.items():
             schema["paths"].setdefault(path, dict(methods))
+        for path, methods in schema["paths"].items():
+            if path not in described and not path.startswith("/v2") and path not in {"/", "/healthcheck"}:
+                for operation in methods.values():
+                    _describe_faults(operation["responses"])
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to extend it
+
+
+def _describe_faults(responses: dict[str, Any]) -> None:
+    """Put what :mod:`autoscaler.api.faults` answers in the place of what FastAPI would."""
+    responses.pop("422", None)
+    for status, code in faults.CODES.items():
+        if status == 500:
+            continue  # nobody is promised one
+        responses.setdefault(
+            str(status), {"description": code.capitalize(), "content": {"application/json": {"schema": faults.SCHEMA}}}
+        )

@@ -54,8 +54,8 @@ class DecisionPage(Asked):
 class LetterFilter(Asked):
     """Which dead letters."""
 
-    kind: Literal["measure", "action"] | None = None
-    """Both where it is not given."""
+    kind: Literal["measure", "event", "action"] | None = None
+    """All where it is not given."""
 
     limit: Annotated[int, Field(ge=1, le=DEAD_LETTERS)] = 100
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from autoscaler import __version__
 from autoscaler.api.asked import NO_QUERY
@@ -41,7 +41,7 @@ def router(service: Service, metrics: Metrics, readiness: Callable[[], Awaitable
         missing = await _missing(readiness)
         return JSONResponse({"missing": missing}, 503 if missing else 200)
 
-    @paths.get("/metrics", dependencies=[NO_QUERY])
+    @paths.get("/metrics", dependencies=[NO_QUERY], response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """For Prometheus, in its text format."""
         return Response(metrics.text(service.runner, await _groups(service)), media_type=CONTENT_TYPE)

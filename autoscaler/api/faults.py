@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RETRY_AFTER: Final = "2"
 """Seconds after which the store may be back."""
 
-_CODES: Final = {
+CODES: Final = {
     400: "bad request",
     401: "unauthorized",
     403: "forbidden",
@@ -31,6 +31,18 @@ _CODES: Final = {
     500: "internal error",
     503: "unavailable",
 }
+SCHEMA: Final = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+        }
+    },
+}
+"""Of every answer to a request that failed, in OpenAPI."""
 
 
 class RefusedError(Exception):
@@ -50,7 +62,7 @@ class RefusedError(Exception):
 
 def fault(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to a request that failed."""
-    error = {"code": _CODES.get(status, "failed"), "message": message}
+    error = {"code": CODES.get(status, "failed"), "message": message}
     return JSONResponse({"error": error}, status, dict(headers or {}))
 
 

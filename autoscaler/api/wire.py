@@ -202,7 +202,7 @@ class PolicyAnswer(Answer):
 class DeadLetterAnswer(Answer):
     """Something that could not be taken or delivered."""
 
-    kind: Literal["measure", "action"]
+    kind: Literal["measure", "event", "action"]
     time: str
     reason: str
     detail: str

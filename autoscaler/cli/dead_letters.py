@@ -17,6 +17,7 @@ class Kind(StrEnum):
     """Of what."""
 
     MEASURE = "measure"
+    EVENT = "event"
     ACTION = "action"
 
 
@@ -27,7 +28,7 @@ def dead_letters(
     api: Api = DEFAULT_API,
     how: AsFormat = Format.TABLE,
 ) -> None:
-    """Measures that could not be taken and actions that could not be delivered, newest first."""
+    """Measures and events that could not be taken and actions that could not be delivered, newest first."""
     found = client.get(api, client.path("dead-letters"), kind=kind, limit=limit)
     columns = {"time": "time", "kind": "kind", "source": "source", "reason": "reason", "detail": "detail"}
     show.answer(found, how, {**columns, "payload": "payload"})

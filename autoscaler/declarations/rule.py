@@ -32,7 +32,7 @@ def _as_text(value: Any) -> str:
     return value
 
 
-MAX_METRICS: Final = 100
+MAX_METRICS: Final = 1000
 """Metrics that one rule looks at."""
 
 Attribute = Annotated[str, BeforeValidator(_as_text)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -274,8 +275,16 @@ class Controller:
         self._position = found.position
         for alarm_id in found.recent:
             self._unmarked.update(("window", window_id) for window_id in self._windows_of(alarm_id))
-        self._unmarked.update(("probe", alarm_id) for alarm_id in self.router.probed())
         await self._mark()
+        now = await self.store.now()
+        # those whose time is known keep it; of the others not all are asked about at once
+        probes = [WorkItem("probe", alarm_id, now + self._spread(alarm_id)) for alarm_id in self.router.probed()]
+        if probes:
+            await self.store.mark(probes)
+
+    def _spread(self, alarm_id: str) -> float:
+        """A share of the interval between two questions, the same for an alarm each time."""
+        return self._probe_interval * (zlib.crc32(alarm_id.encode()) % 1000) / 1000
 
     async def follow(self, patience: float = 0.0) -> None:
         """Learn what was changed since the last time; waits for it at most ``patience`` seconds."""
@@ -364,7 +373,9 @@ class Controller:
                 continue  # gone, or learnt meanwhile
             try:
                 alarm = self._dialect.alarm_of(listing.definition)
-            except ValueError:
+            except ValueError as error:
+                # it goes on as it was understood before
+                log.error("alarm not understood", alarm=listing.alarm.alarm_id, error=str(error))  # noqa: TRY400
                 continue
             if alarm != listing.alarm:
                 self._let_go(self.router.put(alarm))
