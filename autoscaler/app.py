@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -37,6 +38,8 @@ log = structlog.get_logger()
 
 GRACE = 5
 """Seconds that requests which are being answered may take when the controller ends."""
+FROZEN_STEP, FROZEN_INTERVAL = 1000, 5.0
+"""Alarms that must have come since the garbage collector was last told, and seconds between two looks."""
 START_PATIENCE = 60.0
 """Seconds that a controller waits for its Redis when it starts."""
 
@@ -308,7 +311,7 @@ class _Live:
             serving = group.create_task(server.serve(sockets=[listening]))
             running = group.create_task(self._runner.run())
             keeper = None if embedded is None else group.create_task(embedded.keep())
-            helpers = [group.create_task(self._reloads())]
+            helpers = [group.create_task(self._reloads()), group.create_task(self._leave_alone())]
             if self._paths():
                 helpers.append(group.create_task(self._watch()))
             host, port = listening.getsockname()[:2]
@@ -325,6 +328,19 @@ class _Live:
             await self._let_go()
             if keeper is not None:
                 keeper.cancel()
+
+    async def _leave_alone(self) -> None:
+        """Keep the garbage collector from looking through code and alarms again and again: they stay, many as they are.
+
+        It took a third of the time under load, and half of it with 100 000 alarms.
+        """
+        left = -FROZEN_STEP - 1
+        while True:
+            alarms = len(self._controller.catalogue.of(None))
+            if alarms > left + left // 10 + FROZEN_STEP:
+                gc.freeze()
+                left = alarms
+            await asyncio.sleep(FROZEN_INTERVAL)
 
     async def _let_go(self) -> None:
         try:
