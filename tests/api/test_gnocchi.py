@@ -12,6 +12,8 @@ from autoscaler.ports import Batch
 from tests.api.running import NOW
 from tests.api.senders import Senders, keystone, noauth, sending
 
+pytestmark = pytest.mark.slow  # a second or more in all
+
 VM = "4f2b6f0e-0d3e-4b1a-9b5c-1f1f5b2f7d10"
 BATCH = "/v1/batch/resources/metrics/measures"
 TIME = "2027-01-15T08:00:00"  # NOW

@@ -15,6 +15,8 @@ from autoscaler.api.intake import MAX_BYTES
 from tests.api.running import NOW
 from tests.api.senders import Senders, keystone, sending
 
+pytestmark = pytest.mark.slow  # a second or more in all
+
 TIME = "2027-01-15T08:00:00"  # NOW
 
 

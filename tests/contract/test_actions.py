@@ -26,6 +26,8 @@ from autoscaler.ports import OutboxRow
 from tests.cloud import Cloud
 from tests.receiver import Answer, answering, dripping, flooding, hanging, receiver, resetting
 
+pytestmark = pytest.mark.slow  # a second or more in all
+
 BODY = {
     "reason_data": {"type": "threshold", "disposition": "outside", "count": 1, "most_recent": 100.0},
     "alarm_name": "büsy",

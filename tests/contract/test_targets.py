@@ -24,6 +24,8 @@ from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Target, TargetStatus
 from autoscaler.scaling.group import Group
 
+pytestmark = pytest.mark.slow  # a second or more in all
+
 SLEEPER = (sys.executable, "-S", "-c", "import time; time.sleep(600)")
 
 STUBBORN = (

@@ -13,6 +13,8 @@ from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
 from autoscaler.errors import TemporaryError
 from autoscaler.ports import OutboxRow
 
+pytestmark = pytest.mark.slow  # a second or more in all
+
 
 async def test_a_folder_that_was_replaced_is_watched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LOOK", 0.2)

@@ -127,7 +127,7 @@ def play(session: Session) -> dict[str, str]:
 
 def transcript(texts: Sequence[str]) -> str:
     """A session as a page, without what differs from one to the next."""
-    made = "Made by `make aodhclient TRANSCRIPT=docs/reference/aodhclient.md`, as a user of project demo, without Keystone."
+    made = "Made by `make aodhclient TRANSCRIPT=docs/reference/aodhclient.md`, without Keystone, in project demo."
     head = f"# A session with Aodh's own client\n\n{made}\n"
     return head + "\n".join(texts)
 
