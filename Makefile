@@ -80,7 +80,7 @@ oracle: setup $(ORACLE)/.installed ## Compare with the installed aodh, gnocchi a
     .venv-schemathesis/.installed
 
 keystone: setup .venv-keystone/.installed ## Ask a real Keystone
-	$(BIN)/pytest -q -m oracle tests/integration/test_keystone.py
+	$(BIN)/pytest -q -m oracle tests/integration/test_keystone.py tests/integration/test_keystone_controller.py
 
 ceilometer: setup servers .venv-ceilometer/.installed ## Have a real Ceilometer publish to a running controller
 	$(BIN)/pytest -q -m oracle tests/integration/test_ceilometer.py

@@ -130,7 +130,8 @@ class Cloud:
 
     def call(self, method: str, path: str, token: str = "", **options: Any) -> httpx.Response:
         """Anything, with the administrator's token or another."""
-        answer = self._client.request(method, path, headers={"X-Auth-Token": token or self._token}, **options)
+        headers = {"X-Auth-Token": token or self._token} | options.pop("headers", {})
+        answer = self._client.request(method, path, headers=headers, **options)
         assert answer.is_success, answer.text
         return answer
 
