@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import structlog
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
 from autoscaler.alarms.definition import (
@@ -17,12 +18,16 @@ from autoscaler.alarms.definition import (
     told,
     told_with_state,
 )
+from autoscaler.alarms.granules import rate_note
+from autoscaler.alarms.rules import Rule, leaves_of
 from autoscaler.engine.catalogue import Listing
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ledger import Leased
 from autoscaler.engine.tell import notifications
 from autoscaler.ports import Acceptance, HistoryEntry, event_id
 from autoscaler.scaling.group import Actor
+
+log = structlog.get_logger()
 
 ROUNDS = 50
 """Lost races after which a change is given up."""
@@ -215,6 +220,9 @@ class Orders:
 
     async def _learned(self, definition: Definition, alarm: Alarm) -> Listing:
         await self._controller.learn({definition.alarm_id: definition})
+        for note in dict.fromkeys(rate_note(leaf) for leaf in leaves_of(alarm.rule) if isinstance(leaf, Rule)):
+            if note:
+                log.warning("alarm on a rate of an aggregate", alarm=alarm.alarm_id, name=alarm.name, note=note)
         known = self._controller.catalogue.get(definition.alarm_id)
         # somebody may have changed or removed it meanwhile
         return known or Listing(alarm, definition.user_id, definition.timestamp, "", encode(definition))

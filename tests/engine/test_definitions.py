@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 
 from autoscaler.alarms.alarm import AlarmState
 from autoscaler.alarms.definition import Definition
@@ -232,3 +233,16 @@ async def test_work_of_a_removed_alarm_is_dropped_after_a_while() -> None:
     await bench.work()
 
     assert (await bench.controller.claim()).next_due is None
+
+
+async def test_a_rate_of_an_aggregate_is_warned_of_in_the_log() -> None:
+    _, (orders,) = await a_bench()
+    rule = {
+        "metric": "cpu", "query": '{"=": {"server_group": "web"}}', "resource_type": "instance", "threshold": 1.0,
+        "comparison_operator": "gt", "aggregation_method": "rate:mean", "evaluation_periods": 1, "granularity": 60,
+    }  # fmt: skip
+
+    with structlog.testing.capture_logs() as logs:
+        await orders.create(a_definition(type="gnocchi_aggregation_by_resources_threshold", rule=rule), None, SOMEBODY)
+
+    assert ["jumps whenever a series joins" in entry["note"] for entry in logs if "note" in entry] == [True]
