@@ -123,7 +123,9 @@ class Orders:
             renewed = msgspec.structs.replace(moved, version=record.version + 1, revision=revision)
             detail = _difference(told(before), told(after))
             if renewed.state is not record.state:
-                detail |= {"state": renewed.state, "state_reason": renewed.reason}
+                detail["state"] = renewed.state
+                if renewed.reason != record.reason:
+                    detail["state_reason"] = renewed.reason
             entry = _entry(alarm, renewed, "rule change", detail, actor, alarm.project_id, now) if detail else None
             return after, renewed, entry
 

@@ -138,6 +138,19 @@ async def test_the_history_outlives_the_alarm_and_says_who_did_what() -> None:
     assert await bench.store.histories("p1") == [alarm_id]
 
 
+async def test_a_change_that_sets_the_state_tells_the_reason_only_when_it_is_another() -> None:
+    bench, (orders,) = await a_bench()
+    listing, _ = await orders.create(a_definition(), None, SOMEBODY)
+    alarm_id = listing.alarm.alarm_id
+    await orders.replace(alarm_id, a_definition(), AlarmState.ALARM, SOMEBODY)
+    await orders.replace(alarm_id, a_definition(), AlarmState.OK, SOMEBODY)
+
+    again, first, _ = await bench.store.history(alarm_id, limit=10)
+
+    assert first.detail == {"state": "alarm", "state_reason": "Manually set via API"}
+    assert again.detail == {"state": "ok"}
+
+
 async def test_a_replaced_definition_keeps_the_live_state() -> None:
     bench, (orders,) = await a_bench()
     listing, _ = await orders.create(a_definition(), None, SOMEBODY)

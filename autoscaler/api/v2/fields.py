@@ -106,8 +106,10 @@ def flag(name: str, value: Any) -> bool:
 
 def number(name: str, value: Any) -> float:
     """A finite number, also as text."""
+    if isinstance(value, bool):
+        raise invalid(name, value, f"Wrong type. Expected '{float}', got '{bool}'")
     try:
-        taken = math.nan if isinstance(value, bool) else float(value)
+        taken = float(value)
     except (TypeError, ValueError, OverflowError):
         taken = math.nan
     if not math.isfinite(taken):

@@ -32,7 +32,7 @@ CAPABILITIES: Final = {
     },
     "alarm_storage": {"storage:production_ready": True},
 }
-MEDIA_TYPE: Final = "application/vnd.openstack.telemetry-v2+json"
+MEDIA_TYPE: Final = "application/vnd.openstack.telemetry-v2"
 
 
 def router(service: Service, options: Options | None = None) -> APIRouter:
@@ -72,7 +72,7 @@ async def _versions(request: Request) -> Response:
             {"href": f"{request.base_url}v2", "rel": "self"},
             {"href": "https://docs.openstack.org/", "rel": "describedby", "type": "text/html"},
         ],
-        "media-types": [{"base": "application/json", "type": MEDIA_TYPE}],
+        "media-types": [{"base": f"application/{form}", "type": f"{MEDIA_TYPE}+{form}"} for form in ("json", "xml")],
         "status": "stable",
         "updated": "2013-02-13T00:00:00Z",
     }

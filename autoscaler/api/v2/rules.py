@@ -199,7 +199,8 @@ def _event(document: Any, place: str, _: Scope) -> Rule:
 def _trait(document: Any, place: str) -> Rule:
     item = Object(document, place, place, ("field", "op", "value", "type"))
     field = item.required("field", short_text)
-    operator = item.optional("op", _operator, ComparisonOperator.EQ)
+    # here, too, empty text stands for the default
+    operator = item.optional("op", lambda name, op: _operator(name, op or ComparisonOperator.EQ), ComparisonOperator.EQ)
     value = item.required("value", text)
     kind = item.optional("type", text, "")
     if not _FIELD.fullmatch(field) or not field.startswith(TRAIT) or field == TRAIT:

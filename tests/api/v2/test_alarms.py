@@ -80,7 +80,11 @@ def deep(levels: int) -> dict[str, Any]:
         pytest.param(ruled(threshold=None), "threshold. Value: 'None'. Mandatory", id="null-threshold"),
         pytest.param(ruled(threshold="many"), "Value should be a finite number", id="text-threshold"),
         pytest.param(ruled(threshold="nan"), "Value should be a finite number", id="nan-threshold"),
-        pytest.param(ruled(threshold=True), "Value should be a finite number", id="flag-threshold"),
+        pytest.param(
+            ruled(threshold=True),
+            "Wrong type. Expected '<class 'float'>', got '<class 'bool'>'",
+            id="flag-threshold",
+        ),
         pytest.param(ruled(threshold="9" * 400), "Value should be a finite number", id="endless-threshold"),
         pytest.param(ruled(granularity=0), "Value should be greater or equal to 1", id="granularity"),
         pytest.param(
@@ -216,6 +220,11 @@ async def test_defaults_stand_for_what_is_null_or_left_out(api: Api) -> None:
             of("event", event_type="compute.*", query=[TRAIT]),
             {"event_type": "compute.*", "query": [TRAIT | {"op": "eq", "type": ""}]},
             id="event-query",
+        ),
+        pytest.param(
+            of("event", query=[TRAIT | {"op": ""}]),
+            {"event_type": "*", "query": [TRAIT | {"op": "eq", "type": ""}]},
+            id="event-query-without-operator",
         ),
         pytest.param(
             of("prometheus", query="up", threshold=1, per_series=True),
@@ -452,7 +461,7 @@ async def test_duplicate_actions_are_dropped_in_order(api: Api) -> None:
 
 
 async def test_what_aodh_shows_for_log_is_taken_back(api: Api) -> None:
-    assert (await api.make(ADMIN, ok_actions=["log:"]))["ok_actions"] == ["log://"]
+    assert (await api.make(ADMIN, ok_actions=["log:", "test://"]))["ok_actions"] == ["log:", "test:"]
 
 
 async def test_actions_are_counted_for_each_state() -> None:
