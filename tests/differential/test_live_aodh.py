@@ -20,7 +20,10 @@ import pytest
 from tests.api.v2.running import running
 
 URL = os.environ.get("AUTOSCALER_TEST_AODH_URL", "")
-pytestmark = pytest.mark.skipif(not URL, reason="AUTOSCALER_TEST_AODH_URL names no Aodh to compare with")
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.skipif(not URL, reason="AUTOSCALER_TEST_AODH_URL names no Aodh to compare with"),
+]
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?")
