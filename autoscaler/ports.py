@@ -467,6 +467,10 @@ class Store(Protocol):
         """Newest first, also of an alarm that is gone; entries leave after the store's retention."""
         ...
 
+    async def entries(self, alarm_ids: Sequence[str], *, limit: int) -> list[list[HistoryEntry]]:
+        """The histories of several alarms, each as :meth:`history`, in the order asked."""
+        ...
+
     async def histories(self, project_id: str | None) -> list[str]:
         """Ids of all alarms that have a history, of one project (``on_behalf_of``) or (None) of all."""
         ...

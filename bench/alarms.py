@@ -127,11 +127,12 @@ async def compare(few: Controller, many: Controller, alarms: int, rounds: int) -
         ("list_by_name_s", "GET", simple, {}),
         ("query_by_name_s", "POST", "/v2/query/alarms", {"json": query}),
         ("query_by_state_s", "POST", "/v2/query/alarms", {"json": state}),
+        ("query_history_s", "POST", "/v2/query/alarms/history", {"json": {"limit": 100}}),
         ("list_all_s", "GET", "/v2/alarms", {}),
     ):
         timings = [await many.timed(method, path, **options) for _ in range(3 if name != "list_all_s" else 1)]
         found[name] = statistics.median(seconds for seconds, _ in timings)
-        found[name.replace("_s", "_count")] = timings[0][1]
+        found[name.removesuffix("_s") + "_count"] = timings[0][1]
     rates: dict[str, list[float]] = {"few": [], "many": []}
     for _ in range(rounds):
         rates["few"].append(await few.measure(50_000))

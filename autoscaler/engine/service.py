@@ -117,6 +117,10 @@ class Service:
         """Newest first, also of an alarm that is gone; empty where nothing is known of it."""
         return await self._controller.store.history(alarm_id, limit=limit)
 
+    async def entries(self, alarm_ids: Sequence[str], *, limit: int) -> list[list[HistoryEntry]]:
+        """The histories of several alarms, each as :meth:`history_of`, in the order asked."""
+        return await self._controller.store.entries(alarm_ids, limit=limit)
+
     async def histories(self, project_id: str | None) -> list[str]:
         """Ids of the alarms of a project, or (None) of all, that have a history."""
         return await self._controller.store.histories(project_id)

@@ -778,6 +778,9 @@ class TestHistory:
             acceptance(alarm_id="silent"),
         )
 
+        both = await bench.other.entries([*names, "nobody"], limit=10)
+        assert both == [*[await bench.other.history(name, limit=10) for name in names], []]
+        assert all(both[:-1])
         assert sorted(await bench.other.histories("p1")) == sorted(names[1::2])
         assert await bench.other.histories("") == ["operators"]
         assert await bench.other.histories("unknown") == []

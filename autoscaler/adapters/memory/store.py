@@ -367,8 +367,16 @@ class MemoryStore:
 
     async def history(self, alarm_id: str, *, limit: int) -> list[HistoryEntry]:
         """See :class:`autoscaler.ports.Store`."""
+        (entries,) = await self.entries([alarm_id], limit=limit)
+        return entries
+
+    async def entries(self, alarm_ids: Sequence[str], *, limit: int) -> list[list[HistoryEntry]]:
+        """See :class:`autoscaler.ports.Store`."""
         since = self._clock() - self._history_ttl
-        return [entry for entry in self._history.get(alarm_id, [])[: max(0, limit)] if entry.timestamp > since]
+        return [
+            [entry for entry in self._history.get(alarm_id, [])[: max(0, limit)] if entry.timestamp > since]
+            for alarm_id in alarm_ids
+        ]
 
     async def histories(self, project_id: str | None) -> list[str]:
         """See :class:`autoscaler.ports.Store`."""

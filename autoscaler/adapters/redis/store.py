@@ -255,9 +255,19 @@ class RedisStore:
 
     async def history(self, alarm_id: str, *, limit: int) -> list[HistoryEntry]:
         """See :class:`autoscaler.ports.Store`."""
+        (entries,) = await self.entries([alarm_id], limit=limit)
+        return entries
+
+    async def entries(self, alarm_ids: Sequence[str], *, limit: int) -> list[list[HistoryEntry]]:
+        """See :class:`autoscaler.ports.Store`. They travel together, each read for itself."""
         if limit <= 0:
-            return []
-        now, texts = _unpack(await self._call("history", alarm_id, [alarm_id, limit]), type=tuple[float, list[str]])
+            return [[] for _ in alarm_ids]
+        await self._ready()
+        calls = [Call("history", self._prefix(alarm_id), [alarm_id, limit]) for alarm_id in alarm_ids]
+        return [self._kept_entries(answer) for answer in await self._caller(calls)]
+
+    def _kept_entries(self, answer: bytes) -> list[HistoryEntry]:
+        now, texts = _unpack(answer, type=tuple[float, list[str]])
         entries = [msgspec.json.decode(text, type=HistoryEntry) for text in texts]
         return [entry for entry in entries if entry.timestamp > now - self._history_ttl]
 

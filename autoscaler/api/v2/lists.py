@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from autoscaler.engine.catalogue import Listing
     from autoscaler.engine.service import Service
 
-AT_ONCE: Final = 32
-"""Histories that are read at the same time."""
+AT_ONCE: Final = 200
+"""Histories that are read in one go."""
 Test = Callable[[Row], bool | None]
 """Whether an alarm belongs to a list; None while that rests on its record and it has none."""
 
@@ -122,19 +121,9 @@ async def _lines(
     service: Service, alarm_ids: Sequence[str], test: Callable[[HistoryEntry], bool]
 ) -> AsyncIterator[list[HistoryEntry]]:
     for first in range(0, len(alarm_ids), AT_ONCE):
-        for lines in await _histories(service, alarm_ids[first : first + AT_ONCE]):
+        for lines in await service.entries(alarm_ids[first : first + AT_ONCE], limit=HISTORY_ENTRIES):
             async for piece in slices(lines):
                 yield [entry for entry in piece if test(entry)]
-
-
-async def _histories(service: Service, alarm_ids: Sequence[str]) -> list[list[HistoryEntry]]:
-    try:
-        async with asyncio.TaskGroup() as group:
-            reads = [group.create_task(service.history_of(alarm_id, limit=HISTORY_ENTRIES)) for alarm_id in alarm_ids]
-    except ExceptionGroup as failed:
-        # whoever asked is told of one failure, not of a group of them
-        raise failed.exceptions[0] from failed
-    return [read.result() for read in reads]
 
 
 def joined(parts: Sequence[bytes]) -> Response:
