@@ -5,12 +5,14 @@ Whoever looks at a condition makes a :class:`Finding`; what follows from it is t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState, LeafRecord
+from autoscaler.alarms.definition import SET_BY_HAND
 from autoscaler.alarms.granules import MICROSECOND
 from autoscaler.alarms.outcome import POLICY_SCHEME, Consideration, Repetition, Transition
 from autoscaler.alarms.rules import EventRule
@@ -60,6 +62,8 @@ class Look:
         return any(action.startswith(POLICY_SCHEME) for action in self.alarm.actions(self.record.state))
 
 
+BY_HAND = 60.0
+"""Seconds; in Aodh a state that is set by hand lasts until its next cycle."""
 UNHEARD_SHORTEST, UNHEARD_LONGEST = 300.0, 3600.0
 """Seconds between two looks at a window that never held anything."""
 
@@ -190,10 +194,17 @@ def ends_of(rule: Rule, waits: Waits | Waited) -> Iterable[float]:
 
 def conclude(look: Look, finding: Finding, time: float) -> None:
     """Take the steps that follow from what was found: a transition, or what is due while the state lasts."""
-    if finding.state is not look.record.state:
-        _transition(look, finding, time)
-    else:
+    if finding.state is look.record.state:
         remain(look, finding, time)
+    elif finding.state is AlarmState.INSUFFICIENT_DATA and look.now < by_hand_until(look.record):
+        return
+    else:
+        _transition(look, finding, time)
+
+
+def by_hand_until(record: AlarmRecord) -> float:
+    """Until when silence alone does not end a state that somebody has set; measures do at once."""
+    return record.state_timestamp + BY_HAND if record.reason == SET_BY_HAND else -math.inf
 
 
 def _transition(look: Look, finding: Finding, time: float) -> None:
@@ -254,6 +265,8 @@ def lasting(look: Look, *, repeats: bool = True) -> Iterable[float | None]:
         repeats: as in the finding.
     """
     if look.within:
+        until = by_hand_until(look.record)
+        yield until if until > look.now else None
         yield look.record.repeat_at if repeats else None
         yield look.record.consider_at if look.has_policies else None
 

@@ -96,11 +96,12 @@ async def test_changes_of_alarms_are_told_on_the_bus(tmp_path: Path, rabbit: Rab
                         if told[-1]["event_type"] == "alarm.deletion":
                             break
 
-    assert [(each["event_type"], each["publisher_id"]) for each in told] == [
-        ("alarm.creation", "aodh.api"),
-        ("alarm.rule_change", "aodh.api"),
-        ("alarm.state_transition", "aodh.api"),
-        ("alarm.deletion", "aodh.api"),
+    # without a Prometheus the state that was set does not last, which the evaluator may tell in between
+    assert [each["event_type"] for each in told if each["publisher_id"] == "aodh.api"] == [
+        "alarm.creation",
+        "alarm.rule_change",
+        "alarm.state_transition",
+        "alarm.deletion",
     ]
     assert told[0]["payload"]["detail"]["name"] == "loaded"
     assert told[1]["payload"]["detail"] == {"name": "very"}

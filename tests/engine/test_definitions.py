@@ -259,3 +259,19 @@ async def test_a_rate_of_an_aggregate_is_warned_of_in_the_log() -> None:
         await orders.create(a_definition(type="gnocchi_aggregation_by_resources_threshold", rule=rule), None, SOMEBODY)
 
     assert ["jumps whenever a series joins" in entry["note"] for entry in logs if "note" in entry] == [True]
+
+
+async def test_a_state_that_was_set_is_not_ended_by_silence_at_once_and_by_a_measure_it_is() -> None:
+    bench, (orders,) = await a_bench()
+    listing, _ = await orders.create(a_definition(), None, SOMEBODY)
+    alarm_id = listing.alarm.alarm_id
+    await orders.set_state(alarm_id, AlarmState.ALARM, SOMEBODY)
+    await bench.follow()
+    assert await bench.state(alarm_id) is AlarmState.ALARM
+
+    await bench.until(bench.now + 61)
+    assert await bench.state(alarm_id) is AlarmState.INSUFFICIENT_DATA
+
+    await orders.set_state(alarm_id, AlarmState.ALARM, SOMEBODY)
+    await bench.measure("cpu", "r1", 10.0)
+    assert await bench.state(alarm_id) is AlarmState.OK
