@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +27,7 @@ from autoscaler.demo.queue import JobQueue, percentile
 from autoscaler.demo.run import shipped
 from autoscaler.demo.show import LiveView, Picture, PlainView, sparkline
 from autoscaler.demo.worker import Busy
+from tests.servers import listens
 
 # --- how busy a worker is --------------------------------------------------------------------------------------------
 
@@ -242,6 +244,9 @@ def free_port() -> int:
 def broker() -> Iterator[int]:
     port = free_port()
     running = subprocess.Popen([sys.executable, "-m", "autoscaler.demo.broker", str(port)])
+    end = time.monotonic() + 30
+    while not listens(port) and time.monotonic() < end:
+        time.sleep(0.02)
     yield port
     running.terminate()
     assert running.wait(10) == 0
