@@ -19,6 +19,7 @@ from autoscaler.adapters.actions.trust import TrustAction
 from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
 from autoscaler.adapters.actions.zaqar import ZaqarAction
 from autoscaler.adapters.clock import now
+from autoscaler.adapters.heat import Heat
 from autoscaler.adapters.keystone import Keystone, keystone_of
 from autoscaler.adapters.openstack import Service as CloudService
 from autoscaler.adapters.probes.octavia import OctaviaProbe
@@ -260,7 +261,7 @@ async def _actions(
         MemoryAction({"test"}, limit=TEST_ROWS),
         TrustAction(webhook, keystone),
         ZaqarAction(cloud("messaging", settings.zaqar_url), settings.webhook_timeout),
-        HeatAction(cloud("orchestration", settings.heat_url), settings.webhook_timeout),
+        HeatAction(Heat(cloud("orchestration", settings.heat_url)), settings.webhook_timeout),
     ]
     if settings.notify_url is not None:
         notification = NotificationAction(

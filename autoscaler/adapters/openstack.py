@@ -86,6 +86,7 @@ class Service:
         *,
         body: Any = None,
         trust_id: str = "",
+        project_id: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """Call with a token, once more with a new one where that is refused; the body of the answer.
@@ -94,6 +95,8 @@ class Service:
             path: beginning with ``/``.
             body: sent as JSON; None sends none.
             trust_id: of the trust that the token stands for; "" for a token of our own.
+            project_id: the project that is meant, where it is another than the token's; the service decides whether
+                the token may.
 
         Raises:
             TemporaryError, RefusedError: as :func:`autoscaler.adapters.http.called`.
@@ -101,7 +104,7 @@ class Service:
         """
         if self._catalog is None:
             raise PermanentError(NO_KEYSTONE)
-        base = await self._base(self._catalog, trust_id)
+        base = await self._base(self._catalog, trust_id, project_id)
         token = await self._catalog.token(trust_id)
         try:
             return await self._called(method, _joined(base, path), body, {**(headers or {}), "x-auth-token": token})
@@ -115,18 +118,25 @@ class Service:
         """Call without a token; ``headers`` are what opens the door. Raises as :meth:`call`."""
         if self._catalog is None and not self._url:
             raise PermanentError(NO_KEYSTONE)
-        base = self._url if self._catalog is None else await self._base(self._catalog, "")
+        base = self._url if self._catalog is None else await self._base(self._catalog)
         return await self._called(method, _joined(base, path), body, headers)
 
-    async def _base(self, catalog: Catalog, trust_id: str) -> str:
+    async def _base(self, catalog: Catalog, trust_id: str = "", project_id: str = "") -> str:
         if not self._url:
-            return (await catalog.endpoint(self._kind, trust_id)).rstrip("/")
+            base = (await catalog.endpoint(self._kind, trust_id)).rstrip("/")
+            if not project_id:
+                return base
+            # the catalog has written the token's project into it
+            return base.replace(await self._own_project(catalog, trust_id), project_id)
         if PROJECT not in self._url:
             return self._url
+        return self._url.replace(PROJECT, project_id or await self._own_project(catalog, trust_id))
+
+    async def _own_project(self, catalog: Catalog, trust_id: str) -> str:
         whose = await catalog.validate(await catalog.token(trust_id))
         if whose is None:
             raise TemporaryError(f"the {self._kind} service: Keystone does not know the token that it has just given")
-        return self._url.replace(PROJECT, whose.project_id)
+        return whose.project_id
 
     async def _called(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> bytes:
         sent = {"accept": "application/json", **headers}

@@ -20,6 +20,7 @@ from autoscaler.adapters.actions.memory import MemoryAction
 from autoscaler.adapters.actions.trust import TrustAction
 from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
 from autoscaler.adapters.actions.zaqar import ZaqarAction
+from autoscaler.adapters.heat import Heat
 from autoscaler.adapters.openstack import Service
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import OutboxRow
@@ -62,7 +63,7 @@ async def deliver(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[int
             "webhook": (webhook, there.url),
             "trust": (TrustAction(webhook, cloud), f"trust+http://abc@127.0.0.1:{there.port}/hook"),
             "zaqar": (ZaqarAction(Service("messaging", cloud, client)), "zaqar://?topic=T"),
-            "heat": (HeatAction(Service("orchestration", cloud, client)), "trust+heat://abc@"),
+            "heat": (HeatAction(Heat(Service("orchestration", cloud, client))), "trust+heat://abc@"),
             "log": (LogAction(), "log://"),
             "memory": (MemoryAction(), "http://nowhere.example"),
         }[request.param]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from autoscaler.adapters import http
@@ -14,10 +12,9 @@ from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Final
 
-    from autoscaler.adapters.openstack import Service
+    from autoscaler.adapters.heat import Heat, StackRef
     from autoscaler.ports import OutboxRow
 
 NESTED_DEPTH: Final = 3
@@ -29,33 +26,20 @@ BUSY_DELAY: Final = 30.0
 _log = structlog.get_logger(__name__)
 
 
-class Resource(msgspec.Struct, frozen=True):
-    """A resource of a stack, as far as it matters."""
-
-    resource_name: str = ""
-    parent_resource: str = ""
-
-
-class Resources(msgspec.Struct, frozen=True):
-    """What a list of resources answers."""
-
-    resources: list[Resource]
-
-
 class HeatAction:
     """See :class:`autoscaler.ports.Action`; for what an alarm on a load balancer's members says.
 
     Nothing is done where it names no unhealthy member, or none that the stack has: it was replaced meanwhile.
 
     Args:
-        orchestration: Heat.
+        heat: to be asked by the alarm's trust.
         timeout: seconds for one delivery as a whole.
     """
 
     schemes = frozenset({"trust+heat"})
 
-    def __init__(self, orchestration: Service, timeout: float = 10.0) -> None:
-        self._heat = orchestration
+    def __init__(self, heat: Heat, timeout: float = 10.0) -> None:
+        self._heat = heat
         self._timeout = timeout
 
     async def deliver(self, row: OutboxRow) -> None:
@@ -71,66 +55,27 @@ class HeatAction:
         members = [str(member["id"]) for member in data.get("unhealthy_members") or () if "id" in member]
         async with http.within(self._timeout, place):
             try:
-                await self._heal(row, trust_id, (str(stack), str(group)), members)
+                await self._heal(row, self._heat.by(trust_id=trust_id), (str(stack), str(group)), members)
             except http.RefusedError as error:
                 if error.status == 409:  # somebody changes the stack at this moment
                     raise TemporaryError(str(error), delay=BUSY_DELAY) from error
                 raise
 
-    async def _heal(self, row: OutboxRow, trust_id: str, where: tuple[str, str], members: list[str]) -> None:
+    async def _heal(self, row: OutboxRow, heat: Heat, where: tuple[str, str], members: list[str]) -> None:
         stack, group = where
-        stack_path = await self._path(stack, trust_id) if members else ""
-        names = [name for member in members if (name := await self._member(stack_path, member, trust_id))]
-        if not names:
+        found = await heat.ref(stack) if members else None
+        names = [name for member in members if found and (name := await _member(heat, found, member))]
+        if found is None or not names:
             _log.warning("no unhealthy member found in the stack", alarm_id=row.alarm_id, row=row.id, members=members)
             return
-        group_path = await self._path(group, trust_id)
+        group_stack = await heat.ref(group)
         for name in dict.fromkeys(names):
-            await self._call(
-                "PATCH",
-                f"{group_path}/resources/{quote(name, safe='')}",
-                trust_id,
-                {"mark_unhealthy": True, "resource_status_reason": WHY},
-            )
-        await self._call("PATCH", stack_path, trust_id, {})
+            await heat.mark(group_stack, name, unhealthy=True, why=WHY)
+        await heat.update(found)
         _log.info("stack updated for unhealthy members", alarm_id=row.alarm_id, row=row.id, resources=names)
 
-    async def _path(self, stack: str, trust_id: str) -> str:
-        """``/stacks/NAME/ID`` of a stack that is named by its name, id or ARN.
 
-        Heat answers a request for either part by a redirect to both. Of where it leads only that part is used: it is
-        made of the address that Heat was called at, which behind a proxy may not be ours.
-        """
-        rest = stack.partition("stacks/")[2] or stack
-        if "/" not in rest:
-            try:
-                await self._call("GET", f"/stacks/{quote(rest, safe='')}", trust_id)
-            except http.RefusedError as error:
-                if not error.location:
-                    raise
-                rest = urlsplit(error.location).path.partition("/stacks/")[2]
-                return _checked(rest, quoted=True)
-            raise TemporaryError(f"Heat does not say where stack {stack} is")
-        return _checked(rest, quoted=False)
-
-    async def _member(self, stack_path: str, physical_id: str, trust_id: str) -> str:
-        """The member of the group that a member of the pool belongs to; "" where the stack has none such."""
-        query = urlencode({"physical_resource_id": physical_id, "nested_depth": NESTED_DEPTH})
-        answer = await self._call("GET", f"{stack_path}/resources?{query}", trust_id)
-        try:
-            found = msgspec.json.decode(answer, type=Resources).resources
-        except msgspec.DecodeError as error:
-            raise TemporaryError(f"Heat's list of resources cannot be read: {error}") from error
-        return found[0].parent_resource if found else ""
-
-    async def _call(self, method: str, path: str, trust_id: str, body: Mapping[str, Any] | None = None) -> bytes:
-        return await self._heat.call(method, path, body=body, trust_id=trust_id)
-
-
-def _checked(rest: str, *, quoted: bool) -> str:
-    name, _, more = rest.partition("/")
-    stack_id = more.partition("/")[0]
-    if not name or not stack_id:
-        raise PermanentError(f"Heat does not know a stack {rest!r}")
-    parts = (name, stack_id) if quoted else (quote(name, safe=""), quote(stack_id, safe=""))
-    return "/stacks/" + "/".join(parts)
+async def _member(heat: Heat, stack: StackRef, physical_id: str) -> str:
+    """The member of the group that a member of the pool belongs to; "" where the stack has none such."""
+    found = await heat.resources(stack, physical_resource_id=physical_id, nested_depth=NESTED_DEPTH)
+    return found[0].parent if found else ""

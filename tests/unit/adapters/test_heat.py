@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from autoscaler.adapters import http
 from autoscaler.adapters.actions.heat import HeatAction
+from autoscaler.adapters.heat import Heat
 from autoscaler.adapters.openstack import Service
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import OutboxRow
@@ -48,7 +49,7 @@ async def deliver(there: Receiver, data: dict[str, Any] | None = None, user: str
     row = OutboxRow(id="77b9:3:0", alarm_id="77b9", url=f"trust+heat://{user}", body=body, created=0.0)
     async with http.client() as client:
         heat = Service("orchestration", Cloud(), client, url=f"{there.base}/v1/%(project_id)s")
-        await HeatAction(heat).deliver(row)
+        await HeatAction(Heat(heat)).deliver(row)
 
 
 async def test_each_member_is_marked_and_then_the_stack_is_updated() -> None:
