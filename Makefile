@@ -10,7 +10,7 @@ ORACLE := .venv-oracle
 DURATION ?=
 TRANSCRIPT ?=
 
-.PHONY: help setup run test quick service servers check lint types arch fmt oracle keystone ceilometer aodhclient schemathesis peers bench docs clean
+.PHONY: help setup run test test-heat quick service servers check lint types arch fmt oracle keystone ceilometer aodhclient schemathesis peers bench docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -37,13 +37,17 @@ run: $(VENV)/.demo ## The main job, live: real workers scaled by real measures (
 test: setup servers quick service ## Everything, against real servers that it starts itself
 
 quick: setup ## The tests that need no server
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not service and not slow and not oracle"
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not service and not slow and not oracle and not heat"
 
 service: setup servers ## The tests that start real Redis, Valkey, RabbitMQ and Mosquitto, and the slow ones
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "(service or slow) and not oracle"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "(service or slow) and not oracle and not heat"
 
 servers: ## Install the servers that the tests start, where that is allowed
 	@.ci/servers
+
+test-heat: setup .venv-heat/.installed ## Grow and shrink groups of a real Heat, with a real Keystone, RabbitMQ and MariaDB
+	@.ci/servers mariadbd:mariadb-server-core,mariadb-client-core
+	$(BIN)/pytest -q -m heat tests/heat
 
 check: lint types arch quick ## Everything a commit must pass
 
@@ -61,23 +65,28 @@ fmt: setup ## Format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(ORACLE)/.installed: tests/differential/oracle/requirements.txt
-	@$(PYTHON) -m venv $(ORACLE)
-	@echo "installing aodh, gnocchi and openstack-heat into $(ORACLE) ..."
-	@$(ORACLE)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+# a virtualenv of others' programs, by the requirements that stand beside the tests that need them
+define OTHERS
+	@$(PYTHON) -m venv $(@D)
+	@echo "installing into $(@D) ..."
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+endef
+
+.venv-%/.installed: tests/differential/%/requirements.txt
+	$(OTHERS)
+
+.venv-%/.installed: tests/integration/%/requirements.txt
+	$(OTHERS)
+
+.venv-%/.installed: tests/%/requirements.txt
+	$(OTHERS)
+
+.SECONDARY: .venv-aodhclient/.installed .venv-ceilometer/.installed .venv-heat/.installed .venv-keystone/.installed \
+    .venv-oracle/.installed .venv-schemathesis/.installed
 
 oracle: setup $(ORACLE)/.installed ## Compare with the installed aodh, gnocchi and openstack-heat
 	AUTOSCALER_ORACLE_PYTHON=$(ORACLE)/bin/python $(BIN)/pytest -q -m oracle tests/differential
-
-.venv-%/.installed: tests/integration/%/requirements.txt
-	@$(PYTHON) -m venv $(@D)
-	@echo "installing $* into $(@D) ..."
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
-
-.SECONDARY: .venv-aodhclient/.installed .venv-ceilometer/.installed .venv-keystone/.installed \
-    .venv-schemathesis/.installed
 
 keystone: setup .venv-keystone/.installed ## Ask a real Keystone
 	$(BIN)/pytest -q -m oracle tests/integration/test_keystone.py tests/integration/test_keystone_controller.py

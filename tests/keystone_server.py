@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 from pathlib import Path
@@ -17,20 +18,29 @@ IN_REPOSITORY = HERE.parent / ".venv-keystone" / "bin" / "python"
 # read on import: within a test no AUTOSCALER_ variable is left
 PYTHON = Path(os.environ.get("AUTOSCALER_TEST_KEYSTONE_PYTHON", IN_REPOSITORY)).absolute()
 PASSWORD = "geheim"
+REGION = "north"
 
 
 class KeystoneServer(Server):
-    """Keystone on SQLite, with a region, an administrator, and what tests add.
+    """Keystone with a region, an administrator, and what tests add.
 
     Args:
         expiration: seconds that tokens are valid for; :attr:`expiration` may be changed for the next start.
+        python: an interpreter that has keystone.
+        database: as SQLAlchemy takes it; a file of SQLite's where it is "".
+        remembers: whether answers are kept in memory: many times as fast, but what was revoked may pass for a while.
     """
 
-    def __init__(self, expiration: int = 3600) -> None:
+    def __init__(
+        self, expiration: int = 3600, *, python: Path = PYTHON, database: str = "", remembers: bool = False
+    ) -> None:
         super().__init__()
-        if not PYTHON.exists():
-            pytest.skip(f"{PYTHON} is missing; `make keystone` makes it, or set AUTOSCALER_TEST_KEYSTONE_PYTHON")
+        if not python.exists():
+            pytest.skip(f"{python} is missing; `make keystone` makes it, or set AUTOSCALER_TEST_KEYSTONE_PYTHON")
         self.expiration = expiration
+        self._python = python
+        self._database = database
+        self._remembers = remembers
 
     @property
     def url(self) -> str:
@@ -39,15 +49,15 @@ class KeystoneServer(Server):
     def _prepare(self) -> None:
         self._configure()
         for folder in ("fernet", "credential"):
+            # as keystone-manage makes them, which takes seconds: the key to be used next, and the one in use
             (self.folder / folder).mkdir(mode=0o700)
-        user = ["--keystone-user", str(os.getuid()), "--keystone-group", str(os.getgid())]
+            for number in ("0", "1"):
+                (self.folder / folder / number).write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
         self._manage("db_sync")
-        self._manage("fernet_setup", *user)
-        self._manage("credential_setup", *user)
         # fmt: off
         self._manage(
             "bootstrap", "--bootstrap-password", PASSWORD, "--bootstrap-username", "admin",
-            "--bootstrap-project-name", "admin", "--bootstrap-region-id", "north",
+            "--bootstrap-project-name", "admin", "--bootstrap-region-id", REGION,
             "--bootstrap-service-name", "keystone", "--bootstrap-public-url", self.url,
             "--bootstrap-internal-url", self.url, "--bootstrap-admin-url", self.url,
         )
@@ -58,7 +68,7 @@ class KeystoneServer(Server):
             f"""[DEFAULT]
 log_file = {self.folder}/keystone.log
 [database]
-connection = sqlite:///{self.folder}/keystone.sqlite
+connection = {self._database or f"sqlite:///{self.folder}/keystone.sqlite"}
 [token]
 provider = fernet
 expiration = {self.expiration}
@@ -71,20 +81,21 @@ key_repository = {self.folder}/credential
 [identity]
 password_hash_rounds = 4
 [cache]
-enabled = false
+enabled = {str(self._remembers).lower()}
+backend = oslo_cache.dict
 """
         )
 
     def _manage(self, *words: str) -> None:
-        program = PYTHON.parent / "keystone-manage"
-        command = [str(PYTHON), str(program), "--config-file", str(self.folder / "keystone.conf"), *words]
+        program = self._python.parent / "keystone-manage"
+        command = [str(self._python), str(program), "--config-file", str(self.folder / "keystone.conf"), *words]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=self.folder)
         assert ran.returncode == 0, f"keystone-manage {words[0]} failed:\n{ran.stderr[-3000:]}{self.log()}"
 
     def _launch(self) -> None:
         self._configure()
         serve = HERE / "integration" / "keystone" / "serve.py"
-        self._start_child([str(PYTHON), str(serve), str(self.folder / "keystone.conf"), str(self.port)])
+        self._start_child([str(self._python), str(serve), str(self.folder / "keystone.conf"), str(self.port)])
 
     def _answers(self) -> bool:
         return self._first_answer(b"GET /v3 HTTP/1.0\r\n\r\n", 12).endswith(b"200")
@@ -116,12 +127,22 @@ class Cloud:
         """A new thing."""
         return self.call("POST", path, json={kind: fields}).json()[kind]
 
+    def project(self, name: str) -> str:
+        """A new project; the id."""
+        return self.make("project", "/projects", name=name, domain_id="default")["id"]
+
     def user(self, name: str, project_id: str, *roles: str) -> str:
         """A new user with roles in a project; the id."""
         user_id = self.make("user", "/users", name=name, domain_id="default", password=PASSWORD)["id"]
         for role in roles:
             self.call("PUT", f"/projects/{project_id}/users/{user_id}/roles/{self.role(role)}")
         return user_id
+
+    def service(self, kind: str, url: str) -> None:
+        """A new entry of the catalog, the same by every interface."""
+        service_id = self.make("service", "/services", type=kind, name=kind)["id"]
+        for interface in ("public", "internal", "admin"):
+            self.make("endpoint", "/endpoints", service_id=service_id, interface=interface, url=url, region_id=REGION)
 
     def role(self, name: str) -> str:
         """The id of a role, made where it is missing."""

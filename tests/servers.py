@@ -63,9 +63,13 @@ class Child:
 
 
 class Server(ABC):
-    """A server that can be crashed and started again on the same port with the same folder."""
+    """A server that can be crashed and started again on the same port with the same folder.
+
+    The port is a free one, unless :attr:`port` was set before.
+    """
 
     start_seconds = 60.0
+    poll_seconds = 0.005
 
     def __init__(self) -> None:
         self.folder = Path()
@@ -88,7 +92,7 @@ class Server(ABC):
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{type(self).__name__.lower()}-"))
-        self.port = free_port()
+        self.port = self.port or free_port()
         try:
             self._prepare()
             self.restart()
@@ -109,7 +113,7 @@ class Server(ABC):
                 raise RuntimeError(f"{type(self).__name__} ended as soon as it was started:\n{self.log()}")
             if time.monotonic() > end:
                 raise TimeoutError(f"{type(self).__name__} was not ready after {self.start_seconds} s:\n{self.log()}")
-            time.sleep(0.005)
+            time.sleep(self.poll_seconds)
 
     def kill(self) -> None:
         """Crash it; its folder stays and its port is free."""

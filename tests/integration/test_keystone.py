@@ -53,9 +53,7 @@ def server() -> Iterator[KeystoneServer]:
 @pytest.fixture(scope="module")
 def people(server: KeystoneServer) -> Iterator[People]:
     cloud = Cloud(server)
-    service, shop = (
-        cloud.make("project", "/projects", name=name, domain_id="default")["id"] for name in ("service", "shop")
-    )
+    service, shop = (cloud.project(name) for name in ("service", "shop"))
     cloud.user("autoscaler", service, "service")
     cloud.user("root", shop, "admin")
     for interface, url in (

@@ -33,10 +33,7 @@ async def test_an_alarm_acts_for_whoever_made_it_as_long_as_it_is_there(tmp_path
     port = free_port()
     with KeystoneServer() as server:
         cloud = Cloud(server)
-        service, shop, other = (
-            cloud.make("project", "/projects", name=name, domain_id="default")["id"]
-            for name in ("service", "shop", "other")
-        )
+        service, shop, other = (cloud.project(name) for name in ("service", "shop", "other"))
         cloud.user("autoscaler", service, "service")
         ada = cloud.user("ada", shop, "member")
         cloud.user("eve", other, "member")
