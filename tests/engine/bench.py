@@ -52,7 +52,7 @@ class Bench:
             self.store,
             Silence(),
             actions=dict.fromkeys(("http", "https", "log"), self.action),
-            targets={"dry_run": self.target},
+            targets=dict.fromkeys(("dry_run", "process"), self.target),
             calendar=CronCalendar(),
             replica=name,
             jitter=lambda: 0.5,
