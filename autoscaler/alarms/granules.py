@@ -1,7 +1,8 @@
 """What a rule sees: the aggregate of each granule of its window.
 
 Gnocchi's order is kept: a value per series and granule first, then one across the series that have one, whoever is
-missing (``needed_overlap=0``, as Aodh asks; gnocchi/rest/aggregates/processor.py, 4.7.1).
+missing (``needed_overlap=0``, as Aodh asks; gnocchi/rest/aggregates/processor.py, 4.7.1). Only a rule that pools has no
+values per series.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from autoscaler.alarms.rules import EvaluateWhen, WindowKind
-from autoscaler.measures.aggregation import AggregationMethod, across, parse
+from autoscaler.measures.aggregation import POOLED, AggregationMethod, across, parse, pooled
 from autoscaler.measures.derived import Derived, derive, reports
 
 if TYPE_CHECKING:
@@ -111,10 +112,13 @@ def aggregates(rule: Rule, view: WindowView, spans: Sequence[Span]) -> list[Gran
 
 def _granule(rule: Rule, method: AggregationMethod, counting: Iterable[Series], span: Span) -> Granule:
     name = method.base if rule.rate_of_aggregate else rule.aggregation_method
+    granularity = None if span.slides else rule.granularity
+    if rule.reaggregation_method == POOLED:
+        return _pooled(name, counting, span, granularity)
     values = []
     reporting = 0
     for series in counting:
-        value, reports = _of_series(series, name, span, None if span.slides else rule.granularity)
+        value, reports = _of_series(series, name, span, granularity)
         reporting += reports
         if value is not None:
             values.append(value)
@@ -125,6 +129,31 @@ def _granule(rule: Rule, method: AggregationMethod, counting: Iterable[Series], 
     return Granule(span, across(rule.reaggregation_method, values), reporting)
 
 
+def _pooled(name: str, counting: Iterable[Series], span: Span, granularity: float | None) -> Granule:
+    """The aggregate of all that the series have in one granule, whoever it is from."""
+    parts = []
+    reporting = 0
+    for series in counting:
+        measured = _measured(series, name, granularity)
+        parts.append(measured.values[span.of(measured)])
+        reporting += _reports(series, span)
+    return Granule(span, pooled(parsed(name), parts), reporting)
+
+
+def _measured(series: Series, name: str, granularity: float | None) -> Series:
+    """What a method aggregates of a series, remembered with it."""
+    measured: Series | None = series.memo.get((name, granularity))
+    if measured is None:
+        measured = series.memo[name, granularity] = parsed(name).measured(series, granularity)
+    return measured
+
+
+def _reports(series: Series, span: Span) -> bool:
+    where = span.of(series)
+    reports: bool = where.stop > where.start
+    return reports
+
+
 def _of_series(series: Series, name: str, span: Span, granularity: float | None) -> tuple[float | None, bool]:
     """The value of one series in one granule, and whether it reported; remembered as long as the series is unchanged.
 
@@ -133,12 +162,8 @@ def _of_series(series: Series, name: str, span: Span, granularity: float | None)
     key = (name, span.begins, span.ends)
     if (known := series.memo.get(key)) is not None:
         return known  # type: ignore[no-any-return]
-    method = parsed(name)
-    if (measured := series.memo.get((name, granularity))) is None:
-        measured = series.memo[name, granularity] = method.measured(series, granularity)
-    values = measured.values[span.of(measured)]
-    where = span.of(series)
-    answer = (method.aggregate(values) if len(values) else None, where.stop > where.start)
+    measured = _measured(series, name, granularity)
+    answer = (parsed(name).aggregate(measured.values[span.of(measured)]), _reports(series, span))
     if not span.slides:
         series.memo[key] = answer
     return answer

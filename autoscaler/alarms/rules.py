@@ -72,7 +72,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         single: True for ``threshold``: one series, no aggregation across.
         group: only the members of this group count; None counts every matching series.
         aggregation_method: within a series, see :mod:`autoscaler.measures.aggregation`.
-        reaggregation_method: across series; "" where ``single``.
+        reaggregation_method: across series, or :data:`autoscaler.measures.aggregation.POOLED`; "" where ``single``.
         rate_of_aggregate: differences are taken of the aggregate across series, as Aodh's aggregation alarms do,
             and not within each series.
         granularity: seconds.

@@ -12,7 +12,7 @@ from autoscaler.alarms.rules import ComparisonOperator, CompositeRule, EventRule
 from autoscaler.declarations.alarm import policy_name
 from autoscaler.declarations.checks import can_scale_in, can_scale_out
 from autoscaler.declarations.crontab import narrows_both_days
-from autoscaler.measures.aggregation import Differences, parse
+from autoscaler.measures.aggregation import POOLED, Differences, parse
 from autoscaler.scaling.adjustment import new_capacity
 from autoscaler.scaling.group import Group, Limits
 
@@ -102,8 +102,13 @@ def _impossible(rule: Rule) -> str:
         or (rule.comparison_operator is ComparisonOperator.LE and rule.threshold < least)
         or (rule.comparison_operator is ComparisonOperator.EQ and rule.threshold < least)
     )
-    shown = f"{rule.reaggregation_method or rule.aggregation_method} is never below {least:g}"
+    shown = f"{_last_word(rule) or rule.aggregation_method} is never below {least:g}"
     return f"{shown}, and the condition is {rule.comparison_operator} {rule.threshold:g}" if impossible else ""
+
+
+def _last_word(rule: Rule) -> str:
+    """The method that makes one number of several series; "" where there is only one."""
+    return parse(rule.aggregation_method).base if rule.reaggregation_method == POOLED else rule.reaggregation_method
 
 
 def _least(rule: Rule) -> float | None:
@@ -194,7 +199,7 @@ def _flap(out: _Side, back: _Side) -> str:
             f"group {out.group.name} flaps: {names} both hold from {min(out.value, back.value):g} "
             f"to {max(out.value, back.value):g}"
         )
-    base = out.rule.reaggregation_method
+    base = _last_word(out.rule)
     if out.above and (base in {"mean", "median"} or base.endswith("pct")):
         return _tips(out, back, names)
     return ""

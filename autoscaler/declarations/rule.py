@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, Strict, ValidationInfo, field_valid
 from autoscaler.alarms.rules import ComparisonOperator, EvaluateWhen, Rule, TreatMissingData, WindowKind
 from autoscaler.declarations.fields import YEAR, Declared, Name, Number, Short, Whole
 from autoscaler.declarations.wording import shown
-from autoscaler.measures.aggregation import Differences, parse, parse_reaggregation
+from autoscaler.measures.aggregation import POOLED, Differences, parse, parse_reaggregation
 from autoscaler.measures.match import MAX_LEVELS, And, Equals, Match, Or, all_equal, from_search
 
 if TYPE_CHECKING:
@@ -175,11 +175,14 @@ class ManySeries(RuleDocument):
     """A rule over the aggregate of many series."""
 
     reaggregation_method: Short | None = None
-    """The method across series; the one within where that can be."""
+    """The method across series; the one within where that can be. pooled takes all measures as those of one."""
 
     @field_validator("reaggregation_method")
     @classmethod
-    def _is_reaggregation(cls, name: str) -> str:
+    def _is_reaggregation(cls, name: str, info: ValidationInfo) -> str:
+        within = info.data.get("aggregation_method")
+        if name == POOLED and within is not None and (base := parse(within).base) in {"first", "last"}:
+            raise ValueError(f"expected another method than {POOLED}, since there is no {base} among several series")
         return parse_reaggregation(name)
 
     def _across(self) -> dict[str, Any]:

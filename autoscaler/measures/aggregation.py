@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING, assert_never
 from autoscaler.measures.series import Series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Final
+
+POOLED: Final = "pooled"
+"""In place of a method across series: all that they measured in a granule is aggregated as if one had measured it."""
 
 
 class Differences(StrEnum):
@@ -88,14 +91,15 @@ def parse(name: str) -> AggregationMethod:
 
 
 def parse_reaggregation(name: str) -> str:
-    """``name``, if it is a method that :func:`across` knows.
+    """``name``, if it is a method that :func:`across` knows, or :data:`POOLED`.
 
     Raises:
         ValueError: it is not; says which are.
     """
-    if name not in _ACROSS and _percent(name) is None:
+    if name not in _ACROSS and name != POOLED and _percent(name) is None:
         raise ValueError(
-            f'"{name}" does not aggregate across series; expected one of {", ".join(_ACROSS)}, or 1pct to 99pct'
+            f'"{name}" does not aggregate across series; expected one of {", ".join(_ACROSS)}, 1pct to 99pct, or '
+            f"{POOLED}"
         )
     return name
 
@@ -104,7 +108,7 @@ def across(method_base: str, values: Sequence[float]) -> float | None:
     """One number for the values that several series have for the same granule.
 
     Args:
-        method_base: as :func:`parse_reaggregation` took it.
+        method_base: as :func:`parse_reaggregation` took it, but for :data:`POOLED`.
         values: of those series that have one, in the order of the series; sums are taken in it.
 
     Returns:
@@ -115,6 +119,16 @@ def across(method_base: str, values: Sequence[float]) -> float | None:
         return None
     method = _ACROSS.get(method_base)
     return _quantile(values, _percent(method_base) or 0) if method is None else method(values)
+
+
+def pooled(method: AggregationMethod, parts: Iterable[Sequence[float]]) -> float | None:
+    """One number for all the values that several series have in the same granule; None where there are none.
+
+    Args:
+        method: any but ``first`` and ``last``, since there is no order among series.
+        parts: of each series its values in time order; sums are taken in this order.
+    """
+    return method.aggregate([value for values in parts for value in values])
 
 
 def _changes(series: Series, granularity: float | None) -> Series:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoscaler.alarms.granules import (
+    Span,
     aggregates,
     aligned,
     aligned_window,
@@ -80,6 +85,53 @@ def test_a_value_per_series_comes_before_the_one_across() -> None:
 
     assert (first.value, first.reporting) == (60.0, 2)
     assert (second.value, second.reporting) == (5.0, 1)
+
+
+def pooling(method: str, **fields: object) -> Rule:
+    return a_rule(single=False, aggregation_method=method, reaggregation_method="pooled", **fields)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        pytest.param("mean", [37.5, 5.0, None], id="mean-of-all-measures"),
+        pytest.param("sum", [150.0, 5.0, None], id="sum"),
+        pytest.param("min", [10.0, 5.0, None], id="min"),
+        pytest.param("max", [90.0, 5.0, None], id="max"),
+        pytest.param("count", [4.0, 1.0, None], id="count-of-all-measures"),
+        pytest.param("rate:max", [80.0, None, None], id="differences-within-each-series"),
+        pytest.param("std", [math.sqrt(3875 / 3), None, None], id="std-of-all-measures"),
+    ],
+)
+@pytest.mark.parametrize("sliding", [False, True])
+def test_pooled_measures_count_alike_whoever_they_are_from(
+    method: str, expected: list[float | None], *, sliding: bool
+) -> None:
+    view = a_view({"a": [(1.0, 10.0), (2.0, 90.0), (3.0, 20.0)], "b": [(3.0, 30.0)], "c": [(15.0, 5.0)]}, now=30.0)
+    spans = [Span(10.0 * n, 10.0 * (n + 1), slides=True) if sliding else aligned(n, 10.0) for n in range(3)]
+
+    found = aggregates(pooling(method), view, spans)
+
+    assert [granule.value for granule in found] == expected
+    assert [granule.reporting for granule in found] == [2, 1, 0]
+
+
+POINTS = st.lists(st.tuples(st.integers(0, 39), st.integers(-1000, 1000)), max_size=12)
+
+
+@given(st.lists(POINTS, min_size=1, max_size=4), st.sampled_from(["mean", "sum", "min", "max", "count", "median"]))
+def test_a_pool_is_what_one_series_of_all_measures_would_be(reports: list[list[tuple[int, int]]], method: str) -> None:
+    # times of different series are kept apart by a little, since one series has one value at a time
+    several = {
+        str(n): [(time + n / 10, float(value)) for time, value in points] for n, points in enumerate(reports) if points
+    }
+    one = {"all": [point for points in several.values() for point in a_series(points).points()]}
+    spans = [aligned(index, 10.0) for index in range(4)]
+
+    found = aggregates(pooling(method), a_view(several, now=40.0), spans)
+    expected = aggregates(a_rule(aggregation_method=method), a_view(one if several else {}, now=40.0), spans)
+
+    assert [granule.value for granule in found] == [granule.value for granule in expected]
 
 
 def test_nobody_reporting_is_no_value() -> None:
@@ -244,6 +296,20 @@ DERIVED = a_rule(single=False, reaggregation_method="mean", derivation=CPU_UTIL)
 
 def counter(seconds: int, per_second: float, *, until: int = 40) -> Points:
     return [(float(t), t * per_second * 1e9) for t in range(0, until, seconds)]
+
+
+def test_what_is_pooled_is_derived_per_series_too() -> None:
+    parts = {
+        f"a{PART}cpu": counter(5, 1.0),
+        f"a{PART}vcpus": [(0.0, 2.0)],
+        f"b{PART}cpu": counter(2, 0.9),
+        f"b{PART}vcpus": [(0.0, 1.0)],
+    }
+
+    (granule,) = aggregates(pooling("mean", derivation=CPU_UTIL), a_view(parts, now=40.0), [aligned(1, 10.0)])
+
+    # two of 50 and five of 90 per cent
+    assert granule.value == pytest.approx((2 * 50 + 5 * 90) / 7)
 
 
 def test_a_derived_metric_is_made_per_series_before_anything_is_aggregated() -> None:

@@ -77,6 +77,19 @@ def test_the_method_across_series_bounds_the_value(across: str, reason: str | No
     )
 
 
+@pytest.mark.parametrize("method", ["count", "std", "mean"])
+def test_what_is_pooled_is_bounded_by_its_method(method: str) -> None:
+    rule = {"match": {}, "aggregation_method": method, "reaggregation_method": "pooled", "group": None}
+    alarm = aggregation({**rule, "comparison_operator": "lt", "threshold": 0}, alarm_actions=["log://"])
+    least = {"count": 1, "std": 0}
+
+    assert advice(alarms=[alarm]) == (
+        [f'alarm "a" can never fire: {method} is never below {least[method]}, and the condition is lt 0']
+        if method in least
+        else []
+    )
+
+
 def test_a_rate_of_an_aggregate_has_no_bound() -> None:
     rule = {**RULE, "query": "{}", "aggregation_method": "rate:count", "comparison_operator": "lt", "threshold": 0}
     alarm = threshold(type="gnocchi_aggregation_by_resources_threshold", rule=rule, alarm_actions=["log://"])
@@ -109,6 +122,12 @@ BOTH = 'group web flaps: "idle" (in) and "busy" (out) both hold from'
             {"threshold": 40},
             [TIPS],
             id="the-rest-tips",
+        ),
+        pytest.param(
+            {"threshold": 70, "reaggregation_method": "pooled"},
+            {"threshold": 40, "reaggregation_method": "pooled"},
+            [TIPS],
+            id="the-rest-tips-pooled",
         ),
         pytest.param(
             {"threshold": 70, "reaggregation_method": "sum"},

@@ -234,6 +234,7 @@ def test_a_query_that_only_looks_scoped_is_left_as_it_is() -> None:
         pytest.param(aggregation({"aggregation_method": "first"}), "first", "mean", False, id="first"),
         pytest.param(aggregation({"aggregation_method": "95pct"}), "95pct", "95pct", False, id="percentile"),
         pytest.param(aggregation({"reaggregation_method": "max"}), "mean", "max", False, id="said"),
+        pytest.param(aggregation({"reaggregation_method": "pooled"}), "mean", "pooled", False, id="pooled"),
     ],
 )
 def test_the_method_across_series_follows_the_one_within(

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.measures.aggregation import AggregationMethod, Differences, across, parse, parse_reaggregation
+from autoscaler.measures.aggregation import (
+    POOLED,
+    AggregationMethod,
+    Differences,
+    across,
+    parse,
+    parse_reaggregation,
+    pooled,
+)
 from autoscaler.measures.series import Series
 
 BASES = ["mean", "sum", "min", "max", "count", "std", "median", "last", "first", "1pct", "50pct", "95pct", "99pct"]
@@ -65,6 +73,29 @@ def test_series_are_aggregated_across(name: str, expected: float) -> None:
 def test_across_one_series_there_is_no_deviation_and_across_none_nothing() -> None:
     assert across("std", [5.0]) == 0.0
     assert across("count", []) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("mean", 4.0, id="mean-of-all-and-not-of-means"),
+        pytest.param("sum", 20.0, id="sum"),
+        pytest.param("min", 1.0, id="min"),
+        pytest.param("max", 10.0, id="max"),
+        pytest.param("count", 5.0, id="count-of-values-and-not-of-series"),
+        pytest.param("std", math.sqrt(12.5), id="std-of-a-sample"),
+        pytest.param("median", 3.0, id="median"),
+        pytest.param("75pct", 4.0, id="percentile"),
+    ],
+)
+def test_pooled_values_are_aggregated_as_those_of_one_series(name: str, expected: float) -> None:
+    assert parse_reaggregation(POOLED) == POOLED
+    assert pooled(parse(name), [[4.0], [], [1.0, 3.0, 2.0], [10.0]]) == expected
+
+
+def test_a_pool_without_values_has_none() -> None:
+    assert pooled(parse("count"), [[], []]) is None
+    assert pooled(parse("std"), [[5.0], []]) is None
 
 
 @pytest.mark.parametrize("prefix", list(Differences))
