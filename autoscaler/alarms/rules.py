@@ -37,6 +37,21 @@ COMPARISONS: Final[Mapping[ComparisonOperator, Callable[[Any, Any], bool]]] = {
 }
 
 
+class Statistic(StrEnum):
+    """What Aodh's threshold alarms of old compare, as Ceilometer spelled it."""
+
+    AVG = "avg"
+    COUNT = "count"
+    MAX = "max"
+    MIN = "min"
+    SUM = "sum"
+
+    @property
+    def aggregation_method(self) -> str:
+        """The same in Gnocchi's words."""
+        return "mean" if self is Statistic.AVG else self.value
+
+
 class WindowKind(StrEnum):
     """Where granules lie in time."""
 

@@ -57,10 +57,24 @@ def trait_condition(item: Mapping[str, Any]) -> TraitCondition:
     Raises:
         ValueError: it is not right; says what was expected.
     """
+    return query_item(item, _FIELD, "traits.state")
+
+
+def query_item(item: Mapping[str, Any], fields: re.Pattern[str], such_as: str) -> TraitCondition:
+    """One item of a query, in the form that Aodh gives all of them.
+
+    Args:
+        item: ``field``, ``value``, and with defaults ``op`` and ``type``.
+        fields: what a field looks like.
+        such_as: one, for the message.
+
+    Raises:
+        ValueError: it is not right; says what was expected.
+    """
     field, value = item.get("field"), item.get("value")
     kind, op = item.get("type") or "", item.get("op") or ComparisonOperator.EQ.value
-    if not isinstance(field, str) or not _FIELD.fullmatch(field):
-        raise ValueError(f"expected a field such as traits.state, got {shown(field)}")
+    if not isinstance(field, str) or not fields.fullmatch(field):
+        raise ValueError(f"expected a field such as {such_as}, got {shown(field)}")
     if not isinstance(value, str):
         raise ValueError(f"expected a value, a text, for {field}, got {shown(value)}")  # noqa: TRY004 - as the others
     if not isinstance(kind, str) or kind not in _CONVERSIONS:

@@ -6,7 +6,7 @@ This is on the path of every start, so it looks at the values itself: a hundred 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from autoscaler.alarms.alarm import Alarm, Severity
 from autoscaler.alarms.granules import parsed
@@ -19,6 +19,7 @@ from autoscaler.alarms.rules import (
     PoolHealthRule,
     PrometheusRule,
     Rule,
+    Statistic,
     WindowKind,
 )
 from autoscaler.alarms.time_constraints import TimeConstraint
@@ -27,13 +28,15 @@ from autoscaler.declarations.conditions import trait_condition
 from autoscaler.declarations.documents import Path, spelled
 from autoscaler.declarations.fields import YEAR
 from autoscaler.declarations.rule import across, is_rate, search, unscoped
-from autoscaler.declarations.telling import BY_METRICS, BY_RESOURCES, RESOURCES, definition_of, shown_leaf
+from autoscaler.declarations.samples import all_of, sample_match
+from autoscaler.declarations.telling import BY_METRICS, BY_RESOURCES, RESOURCES, SAMPLES, definition_of, shown_leaf
 from autoscaler.declarations.wording import shown
+from autoscaler.measures.aggregation import POOLED
 from autoscaler.measures.match import And, Equals, Match
 from autoscaler.measures.window import ANY_PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Final
 
     from autoscaler.alarms.definition import Definition
@@ -41,9 +44,11 @@ if TYPE_CHECKING:
 
 __all__ = ["alarm_of", "definition_of"]
 
-LEAVES: Final = (RESOURCES, BY_METRICS, BY_RESOURCES, "prometheus")
+LEAVES: Final = (RESOURCES, BY_METRICS, BY_RESOURCES, "prometheus", SAMPLES)
 """Types of what a composite alarm joins."""
 _COMPARISONS: Final[Mapping[Any, ComparisonOperator]] = {each.value: each for each in ComparisonOperator}
+_STATISTICS: Final[Mapping[Any, Statistic]] = {each.value: each for each in Statistic}
+T = TypeVar("T")
 
 
 class _FaultError(Exception):
@@ -138,19 +143,25 @@ ONLY_ALONE: Final = "expected only in alarms of its own, a composite alarm has n
 
 
 def _event(rule: Mapping[str, Any]) -> EventRule:
+    conditions = _query(rule, trait_condition)
+    kind = _text(rule, "event_type") if rule.get("event_type") else "*"
+    return EventRule(event_type=kind, query=tuple(conditions), document=tuple(rule.get("query") or ()))
+
+
+def _query(rule: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """What the items of a rule's query ask for, each as ``read`` reads it."""
     query = rule.get("query") or []
     if not isinstance(query, list | tuple):
         _refuse(f"expected a list, got {shown(query)}", "query")
-    conditions = []
+    found = []
     for index, item in enumerate(query):
         if not isinstance(item, dict):
             raise _FaultError(f"expected an object, got {shown(item)}", "query", index)
         try:
-            conditions.append(trait_condition(item))
+            found.append(read(item))
         except ValueError as error:
             raise _FaultError(str(error), "query", index) from None
-    kind = _text(rule, "event_type") if rule.get("event_type") else "*"
-    return EventRule(event_type=kind, query=tuple(conditions), document=tuple(query))
+    return found
 
 
 def _leaf(kind: str, rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> Leaf:
@@ -162,6 +173,8 @@ def _leaf(kind: str, rule: Mapping[str, Any], derived: Mapping[str, Derivation])
             scope_to_project=rule.get("scope_to_project"),
             per_series=bool(rule.get("per_series", False)),
         )
+    if kind == SAMPLES:
+        return _samples(rule, derived)
     fields = _series(kind, rule, derived)
     method = _text(rule, "aggregation_method")
     try:
@@ -180,6 +193,27 @@ def _leaf(kind: str, rule: Mapping[str, Any], derived: Mapping[str, Derivation])
         evaluation_periods=_count(rule, "evaluation_periods", 1, 100),
         window=WindowKind.ALIGNED,
         **fields,
+    )
+
+
+def _samples(rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> Rule:
+    """A statistic of all samples that match. Its periods ended when Aodh looked, so its window slides."""
+    if rule.get("exclude_outliers"):
+        _refuse("expected false; periods are not left out by how many samples they have", "exclude_outliers")
+    statistic = _one_of(rule, "statistic", _STATISTICS, Statistic.AVG)
+    meter_name = _text(rule, "meter_name")
+    return Rule(
+        metric=meter_name,
+        match=all_of(_query(rule, sample_match)),
+        derivation=derived.get(meter_name),
+        single=False,
+        aggregation_method=statistic.aggregation_method,
+        reaggregation_method=POOLED,
+        threshold=_threshold(rule),
+        comparison_operator=_comparison(rule),
+        granularity=float(_count(rule, "period", 60, YEAR)),
+        evaluation_periods=_count(rule, "evaluation_periods", 1, 100),
+        window=WindowKind.SLIDING,
     )
 
 
@@ -233,11 +267,15 @@ def _threshold(rule: Mapping[str, Any]) -> float:
 
 
 def _comparison(rule: Mapping[str, Any]) -> ComparisonOperator:
-    value = rule.get("comparison_operator") or "eq"
+    return _one_of(rule, "comparison_operator", _COMPARISONS, ComparisonOperator.EQ)
+
+
+def _one_of(rule: Mapping[str, Any], key: str, known: Mapping[Any, T], default: T) -> T:
+    value = rule.get(key)
     try:
-        return _COMPARISONS[value]
+        return known[value] if value else default
     except (KeyError, TypeError):
-        return _refuse(f"expected one of {', '.join(ComparisonOperator)}, got {shown(value)}", "comparison_operator")
+        return _refuse(f"expected one of {', '.join(known)}, got {shown(value)}", key)
 
 
 def _count(rule: Mapping[str, Any], key: str, default: int, most: int) -> int:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 RESOURCES: Final = "gnocchi_resources_threshold"
 BY_METRICS: Final = "gnocchi_aggregation_by_metrics_threshold"
 BY_RESOURCES: Final = "gnocchi_aggregation_by_resources_threshold"
+SAMPLES: Final = "threshold"
+"""Aodh's type of old, over the samples that Ceilometer kept. The short type of that name means another: one series."""
 TOLD_AS: Final[Mapping[str, str]] = {"threshold": RESOURCES, "aggregation": BY_RESOURCES}
 """What the short types are called by Aodh."""
 RESOURCE_TYPE: Final = "generic"

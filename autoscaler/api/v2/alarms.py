@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from autoscaler.alarms.alarm import AlarmState
 from autoscaler.alarms.definition import Definition
+from autoscaler.alarms.rules import CompositeRule
 from autoscaler.api.v2 import lists, simple
 from autoscaler.api.v2.actions import Actions, actions_of, check_policies, need_trust, owned_trusts, with_trust
 from autoscaler.api.v2.body import Draft, body, owner, parse_alarm
@@ -18,7 +19,7 @@ from autoscaler.api.v2.options import Options
 from autoscaler.api.v2.permission import admin, check_project, member, reader, visible
 from autoscaler.api.v2.query import RANKS, Value
 from autoscaler.api.v2.requests import decoded
-from autoscaler.api.v2.rules import AlarmType
+from autoscaler.api.v2.rules import DEPRECATED, AlarmType
 from autoscaler.api.v2.scope import Scope, scope_of
 from autoscaler.api.v2.shown import Row, alarm_value, shown_alarm
 from autoscaler.engine.service import ContendedError, DeclaredError, NotFoundError
@@ -126,6 +127,7 @@ class Alarms:
         except PermanentError:
             await self._drop(made)
             raise
+        _warn_of_age(listing)
         location = f"{request.base_url}v2/alarms/{listing.alarm.alarm_id}"
         return answer(201, shown_alarm(listing, record), {"Location": location})
 
@@ -253,6 +255,15 @@ def _passes(row: Row, wanted: Mapping[str, Value]) -> bool | None:
 def _check_undeclared(listing: Listing) -> None:
     if listing.origin:
         raise DeclaredError(listing.alarm.name, listing.origin)
+
+
+def _warn_of_age(listing: Listing) -> None:
+    """Whoever makes an alarm of a type that Aodh has given up learns what there is instead."""
+    alarm = listing.alarm
+    parts = alarm.rule.documents if isinstance(alarm.rule, CompositeRule) else ({"type": alarm.type},)
+    for kind in sorted({part["type"] for part in parts} & DEPRECATED.keys()):
+        told = {"alarm_id": alarm.alarm_id, "alarm_name": alarm.name}
+        log.warning("alarm of a deprecated type", **told, type=kind, instead=DEPRECATED[AlarmType(kind)].value)
 
 
 def _warn_of_silence(before: Definition, after: Definition) -> None:

@@ -1,7 +1,7 @@
 """The rules of each type of alarm: taken from a body, checked, and shown.
 
 Source:
-    aodh/api/controllers/v2/alarm_rules, 23.0.0, for keys, ranges, defaults and most texts.
+    aodh/api/controllers/v2/alarm_rules, 23.0.0, for keys, ranges, defaults and most texts; threshold.py there, 3.0.0.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from autoscaler.alarms.rules import ComparisonOperator
-from autoscaler.api.v2.errors import FaultError, invalid
+from autoscaler.alarms.rules import ComparisonOperator, Statistic
+from autoscaler.api.v2.errors import FaultError, foreign, invalid
 from autoscaler.api.v2.fields import Object, few, flag, number, one_of, query_text, short_text, text, texts, whole
+from autoscaler.declarations.samples import names_project
 from autoscaler.measures.aggregation import parse, parse_reaggregation
 from autoscaler.measures.match import MatchError, from_search
 
@@ -37,6 +38,7 @@ class AlarmType(StrEnum):
     EVENT = "event"
     PROMETHEUS = "prometheus"
     POOL_HEALTH = "loadbalancer_member_health"
+    SAMPLES = "threshold"
 
 
 class TraitType(StrEnum):
@@ -48,8 +50,13 @@ class TraitType(StrEnum):
     BOOLEAN = "boolean"
 
 
-LEAVES: Final = (AlarmType.RESOURCES, AlarmType.BY_METRICS, AlarmType.BY_RESOURCES, AlarmType.PROMETHEUS)
+LEAVES: Final = (
+    *(AlarmType.RESOURCES, AlarmType.BY_METRICS, AlarmType.BY_RESOURCES),
+    *(AlarmType.PROMETHEUS, AlarmType.SAMPLES),
+)
 """What a composite alarm may be made of."""
+DEPRECATED: Final = {AlarmType.SAMPLES: AlarmType.BY_RESOURCES}
+"""Types that Aodh has no more, and what it has instead."""
 DEEPEST: Final = 20
 """Levels of a composite rule."""
 MOST_LEAVES: Final = 200
@@ -68,6 +75,11 @@ ACROSS: Final = tuple(method for method in METHODS if not method.endswith(("last
 """Those that aggregate over several series, too."""
 
 _operator = one_of(ComparisonOperator)
+
+
+def _operator_or_default(name: str, value: Any) -> ComparisonOperator:
+    # here, too, empty text stands for the default
+    return _operator(name, value or ComparisonOperator.EQ)
 
 
 def key_of(kind: AlarmType) -> str:
@@ -89,7 +101,14 @@ def parse_rule(kind: AlarmType, document: Any, scope: Scope) -> Rule:
 
 def default_description(kind: AlarmType, rule: Rule) -> str:
     """What an alarm is said to be where nobody said it."""
-    return f"Alarm when {rule['event_type']} event occurred." if kind is AlarmType.EVENT else f"{kind} alarm rule"
+    match kind:
+        case AlarmType.EVENT:
+            return f"Alarm when {rule['event_type']} event occurred."
+        case AlarmType.SAMPLES:
+            compared = f"{rule['comparison_operator']} a {rule['statistic']} of {rule['threshold']}"
+            return f"Alarm when {rule['meter_name']} is {compared} over {rule['period']} seconds"
+        case _:
+            return f"{kind} alarm rule"
 
 
 def shown_rule(rule: Rule) -> Rule:
@@ -199,8 +218,7 @@ def _event(document: Any, place: str, _: Scope) -> Rule:
 def _trait(document: Any, place: str) -> Rule:
     item = Object(document, place, place, ("field", "op", "value", "type"))
     field = item.required("field", short_text)
-    # here, too, empty text stands for the default
-    operator = item.optional("op", lambda name, op: _operator(name, op or ComparisonOperator.EQ), ComparisonOperator.EQ)
+    operator = item.optional("op", _operator_or_default, ComparisonOperator.EQ)
     value = item.required("value", text)
     kind = item.optional("type", text, "")
     if not _FIELD.fullmatch(field) or not field.startswith(TRAIT) or field == TRAIT:
@@ -238,6 +256,30 @@ def _converts(value: str, kind: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _samples(document: Any, place: str, scope: Scope) -> Rule:
+    keys = ("meter_name", "query", "period", "statistic", "evaluation_periods", "exclude_outliers")
+    rule = Object(document, place, place, (*keys, "comparison_operator", "threshold"))
+    items: list[Any] = rule.optional("query", few(MOST_TRAITS), [])
+    return _compared(rule) | {
+        "meter_name": rule.required("meter_name", short_text),
+        "statistic": rule.optional("statistic", one_of(Statistic), Statistic.AVG).value,
+        "period": rule.optional("period", whole(1, YEAR), 60),
+        "evaluation_periods": rule.optional("evaluation_periods", whole(1, 100), 1),
+        "exclude_outliers": rule.optional("exclude_outliers", flag, default=False),
+        "query": [_sample(item, f"{place}.query", scope) for item in items],
+    }
+
+
+def _sample(document: Any, place: str, scope: Scope) -> Rule:
+    """One condition on samples; whether they can meet it is found out where it is understood."""
+    item = Object(document, place, place, ("field", "op", "value", "type"))
+    field, value = item.required("field", short_text), item.required("value", short_text)
+    if names_project(field) and scope.project_id not in {None, value}:
+        raise foreign("project", value)
+    operator = item.optional("op", _operator_or_default, ComparisonOperator.EQ)
+    return {"field": field, "op": operator.value, "value": value, "type": item.optional("type", short_text, "")}
 
 
 def _pool_health(document: Any, place: str, _: Scope) -> Rule:
@@ -305,4 +347,5 @@ _PARSERS: Final[Mapping[AlarmType, Callable[[Any, str, Scope], Rule]]] = {
     AlarmType.EVENT: _event,
     AlarmType.PROMETHEUS: _prometheus,
     AlarmType.POOL_HEALTH: _pool_health,
+    AlarmType.SAMPLES: _samples,
 }

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from autoscaler.alarms.alarm import AlarmState, Severity
 from autoscaler.alarms.definition import ACTIONS
-from autoscaler.alarms.rules import ComparisonOperator
+from autoscaler.alarms.rules import ComparisonOperator, Statistic
 from autoscaler.api.v2 import simple
 from autoscaler.api.v2.rules import RULE_KEYS, AlarmType
 
@@ -222,6 +222,15 @@ _TRAIT: Final = _object(
         "type": _nullable(_choice("string", "integer", "float", "boolean", "")),
     },
 )
+_SAMPLE: Final = _object(
+    ("field", "value"),
+    {
+        "field": {**_TEXT, "examples": ["resource_id", "metadata.user_metadata.server_group"]},
+        "op": _nullable(_choice(ComparisonOperator.EQ)),
+        "value": _TEXT,
+        "type": _nullable(_choice(*simple.TYPES, "")),
+    },
+)
 _RULES: Final[dict[str, Described]] = {
     "gnocchi_resources_threshold_rule": _object(
         ("metric", "resource_id", "resource_type", "threshold", "aggregation_method"),
@@ -259,6 +268,22 @@ _RULES: Final[dict[str, Described]] = {
         ("pool_id", "stack_id", "autoscaling_group_id"),
         {"pool_id": _TEXT, "stack_id": _TEXT, "autoscaling_group_id": _TEXT},
     ),
+    "threshold_rule": {
+        "deprecated": True,
+        **_object(
+            ("meter_name", "threshold"),
+            {
+                "meter_name": _TEXT,
+                "threshold": {"type": "number"},
+                "comparison_operator": _nullable(_choice(*ComparisonOperator)),
+                "statistic": _nullable(_choice(*Statistic)),
+                "period": _nullable({"type": "integer", "minimum": 1, "maximum": 31_536_000}),
+                "evaluation_periods": _nullable({"type": "integer", "minimum": 1, "maximum": 100}),
+                "exclude_outliers": _nullable({**_BOOLEAN, "description": "Only false is taken."}),
+                "query": _nullable({"type": "array", "items": _SAMPLE}),
+            },
+        ),
+    },
 }
 _ALARM: Final[Described] = _object(
     ("name", "type"),

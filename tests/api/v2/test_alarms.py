@@ -31,10 +31,18 @@ pytestmark = pytest.mark.slow  # many small ones, each with an API of its own
 RULE = "gnocchi_resources_threshold_rule"
 TRAIT = {"field": "traits.state", "value": "error"}
 LEAF = a_rule(type="gnocchi_resources_threshold")
+SAMPLE = {"field": "resource_id", "value": "r"}
+SAMPLES = {"type": "threshold", "meter_name": "m", "threshold": 1}
 
 
 def ruled(**changes: Any) -> dict[str, Any]:
     return an_alarm(**{RULE: a_rule(**changes)})
+
+
+def samples(**changes: Any) -> dict[str, Any]:
+    """An alarm over samples, as Heat's OS::Aodh::Alarm asks for it; ``...`` takes a key away."""
+    rule = {"meter_name": "m", "threshold": 1} | changes
+    return of("threshold", **{key: value for key, value in rule.items() if value is not ...})
 
 
 def constrained(*constraints: Any, **changes: Any) -> dict[str, Any]:
@@ -119,6 +127,48 @@ def deep(levels: int) -> dict[str, Any]:
         pytest.param(of("prometheus", query="up"), "threshold. Value: 'None'. Mandatory", id="prometheus"),
         pytest.param(of("prometheus", query="up", threshold=1, foo=1), "data.prometheus_rule: foo", id="its-key"),
         pytest.param(of("loadbalancer_member_health", pool_id="p"), "stack_id. Value: 'None'", id="pool"),
+        pytest.param(samples(meter_name=...), "meter_name. Value: 'None'. Mandatory", id="no-meter"),
+        pytest.param(samples(meter_name=""), "meter_name: expected text", id="empty-meter"),
+        pytest.param(samples(meter_name=5), "meter_name. Value: '5'. Wrong type", id="number-meter"),
+        pytest.param(samples(threshold=...), "threshold. Value: 'None'. Mandatory", id="samples-no-threshold"),
+        pytest.param(samples(threshold="nan"), "Value should be a finite number", id="samples-nan"),
+        pytest.param(samples(statistic="stddev"), "should be one of: avg, count, max, min, sum", id="statistic"),
+        pytest.param(samples(statistic=["avg"]), "should be one of: avg, count, max, min, sum", id="statistics"),
+        pytest.param(samples(period=0), "period. Value: '0'. Value should be greater or equal to 1", id="period"),
+        pytest.param(samples(period=10**9), "Value should be lower or equal to 31536000", id="long-period"),
+        pytest.param(samples(evaluation_periods=0), "evaluation_periods. Value: '0'", id="samples-periods"),
+        pytest.param(samples(comparison_operator="is"), "comparison_operator. Value: 'is'", id="samples-comparison"),
+        pytest.param(samples(exclude_outliers=True), "exclude_outliers: expected false", id="outliers"),
+        pytest.param(samples(exclude_outliers="maybe"), "not an unambiguous boolean", id="maybe-outliers"),
+        pytest.param(samples(granularity=60), "argument data.threshold_rule: granularity", id="gnocchis-key"),
+        pytest.param(samples(query={}), "Value not a valid list", id="samples-query"),
+        pytest.param(samples(query=["x"]), "Expected an object", id="samples-query-text"),
+        pytest.param(samples(query=[SAMPLE] * 201), "at most 200 items", id="many-samples"),
+        pytest.param(samples(query=[SAMPLE | {"x": 1}]), "argument data.threshold_rule.query: x", id="sample-keys"),
+        pytest.param(samples(query=[{"field": "resource_id"}]), "value. Value: 'None'. Mandatory", id="no-sample"),
+        pytest.param(samples(query=[SAMPLE | {"value": 1}]), "value. Value: '1'. Wrong type", id="sample-number"),
+        pytest.param(samples(query=[SAMPLE | {"op": "like"}]), "op. Value: 'like'", id="sample-no-operator"),
+        pytest.param(
+            samples(query=[SAMPLE, SAMPLE | {"op": "gt"}]),
+            "threshold_rule.query[1]: expected the operator eq for resource_id",
+            id="sample-operator",
+        ),
+        pytest.param(
+            samples(query=[SAMPLE | {"field": "timestamp"}]),
+            "threshold_rule.query[0]: expected a field such as resource_id or metadata.NAME, got 'timestamp'",
+            id="sample-field",
+        ),
+        pytest.param(samples(query=[SAMPLE | {"type": "text"}]), "one of the types string, integer", id="sample-type"),
+        pytest.param(
+            samples(query=[{"field": "metadata.n", "value": "x", "type": "integer"}]),
+            "expected a value of the type integer for metadata.n, got 'x'",
+            id="sample-value",
+        ),
+        pytest.param(
+            of("composite", **{"or": [LEAF, SAMPLES | {"query": [SAMPLE | {"field": "source"}]}]}),
+            "composite_rule.or[1].query[0]: expected a field",
+            id="samples-in-a-composite",
+        ),
         pytest.param(by_resources("{bad"), "rule/query. Value: '{bad'. ", id="search-no-json"),
         pytest.param(by_resources('{"??": {"a": 1}}'), "rule/query. Value: ", id="search-operator"),
         pytest.param(by_resources('{"not":' * 5000 + "1" + "}" * 5000), "rule/query", id="search-deep"),
@@ -244,6 +294,41 @@ async def test_defaults_stand_for_what_is_null_or_left_out(api: Api) -> None:
             id="by-metrics",
         ),
         pytest.param(
+            samples(),
+            {
+                "comparison_operator": "eq",
+                "threshold": 1.0,
+                "meter_name": "m",
+                "statistic": "avg",
+                "period": 60,
+                "evaluation_periods": 1,
+                "exclude_outliers": False,
+                "query": [],
+            },
+            id="samples",
+        ),
+        pytest.param(
+            samples(
+                statistic="count",
+                period="600",
+                evaluation_periods=3,
+                exclude_outliers="false",
+                comparison_operator="lt",
+                query=[SAMPLE, SAMPLE | {"op": "", "type": None}],
+            ),
+            {
+                "comparison_operator": "lt",
+                "threshold": 1.0,
+                "meter_name": "m",
+                "statistic": "count",
+                "period": 600,
+                "evaluation_periods": 3,
+                "exclude_outliers": False,
+                "query": [SAMPLE | {"op": "eq", "type": ""}] * 2,
+            },
+            id="all-that-can-be-said-of-samples",
+        ),
+        pytest.param(
             of("composite", type="prometheus", query="up", threshold=1),
             {"type": "prometheus", "comparison_operator": "eq", "threshold": 1.0, "query": "up"},
             id="composite-of-one",
@@ -256,6 +341,77 @@ async def test_rules_are_shown_as_they_are_stored(api: Api, body: dict[str, Any]
     shown = answer.json()
     assert shown[f"{body['type']}_rule"] == rule
     assert (await api.ask("GET", f"/v2/alarms/{shown['alarm_id']}")).json() == shown
+
+
+async def test_nulls_of_a_rule_over_samples_stand_for_their_defaults(api: Api) -> None:
+    keys = ("statistic", "period", "evaluation_periods", "comparison_operator", "exclude_outliers", "query")
+    with_nulls = await api.ask("POST", "/v2/alarms", samples(**dict.fromkeys(keys)))
+    without = await api.ask("POST", "/v2/alarms", samples())
+
+    assert with_nulls.json()["threshold_rule"] == without.json()["threshold_rule"]
+    assert with_nulls.json()["description"] == "Alarm when m is eq a avg of 1.0 over 60 seconds"
+
+
+async def test_an_alarm_over_samples_is_changed_listed_searched_for_and_removed_like_any_other(api: Api) -> None:
+    await api.make()
+    made = (await api.ask("POST", "/v2/alarms", samples(query=[SAMPLE]) | {"ok_actions": ["http://h/"]})).json()
+    path = f"/v2/alarms/{made['alarm_id']}"
+    read = (await api.ask("GET", path)).json()
+    assert read == made
+
+    rule = read["threshold_rule"] | {"threshold": 2, "statistic": "max"}
+    changed = (await api.ask("PUT", path, read | {"threshold_rule": rule})).json()
+    assert changed["threshold_rule"] == rule
+    assert changed.keys() == made.keys()
+    assert {key for key in made if changed[key] != made[key]} == {"threshold_rule", "timestamp", "evaluate_timestamp"}
+
+    assert (await api.ask("GET", "/v2/alarms?q.field=type&q.value=threshold")).json() == [changed]
+    named = {"filter": json.dumps({"=": {"type": "threshold"}})}
+    assert (await api.ask("POST", "/v2/query/alarms", named)).json() == [changed]
+    assert (await api.ask("DELETE", path)).status_code == 204
+    lines = (await api.ask("GET", f"{path}/history")).json()
+    assert [line["type"] for line in lines] == ["deletion", "rule change", "creation"]
+    assert json.loads(lines[1]["detail"]) == {"rule": rule}
+    assert json.loads(lines[2]["detail"])["type"] == "threshold"
+
+
+async def test_an_alarm_over_samples_may_become_one_over_resources_and_back(api: Api) -> None:
+    made = (await api.ask("POST", "/v2/alarms", samples())).json()
+    path = f"/v2/alarms/{made['alarm_id']}"
+
+    assert (await api.ask("PUT", path, an_alarm())).json()["type"] == "gnocchi_resources_threshold"
+    assert (await api.ask("PUT", path, samples())).json()["threshold_rule"] == made["threshold_rule"]
+
+
+@pytest.mark.parametrize("field", ["project_id", "project"])
+async def test_samples_of_another_project_are_for_admins(api: Api, field: str) -> None:
+    theirs, own = {"field": field, "value": "other"}, {"field": field, "value": PROJECT}
+    for body in (samples(query=[theirs]), of("composite", **{"or": [SAMPLES | {"query": [theirs]}]})):
+        answer = await api.ask("POST", "/v2/alarms", body)
+        assert answer.status_code == 401
+        assert message(answer) == "Not Authorized to access project other"
+        assert (await api.ask("POST", "/v2/alarms", body, ADMIN)).status_code == 201
+    assert (await api.ask("POST", "/v2/alarms", samples(query=[own]))).status_code == 201
+
+
+async def test_whoever_makes_an_alarm_over_samples_is_told_what_there_is_instead(api: Api) -> None:
+    with structlog.testing.capture_logs() as logs:
+        plain = (await api.ask("POST", "/v2/alarms", samples())).json()
+        await api.ask("PUT", f"/v2/alarms/{plain['alarm_id']}", samples(threshold=2))
+        parts = {"or": [LEAF, SAMPLES, {"and": [SAMPLES]}]}
+        joined = (await api.ask("POST", "/v2/alarms", of("composite", **parts))).json()
+        await api.make()
+    assert [entry for entry in logs if entry["event"] == "alarm of a deprecated type"] == [
+        {
+            "event": "alarm of a deprecated type",
+            "log_level": "warning",
+            "alarm_id": made["alarm_id"],
+            "alarm_name": "a",
+            "type": "threshold",
+            "instead": "gnocchi_aggregation_by_resources_threshold",
+        }
+        for made in (plain, joined)
+    ]
 
 
 # --- whose -----------------------------------------------------------------------------------------------------------

@@ -65,7 +65,11 @@ SENT = [
     Sent(an_alarm(gnocchi_resources_threshold_rule=a_rule(evaluation_periods=0))),
     Sent(an_alarm(gnocchi_resources_threshold_rule=a_rule(comparison_operator="x"))),
     Sent(an_alarm(gnocchi_resources_threshold_rule=a_rule(aggregation_method="x"))),
-    Sent(an_alarm(type="threshold")),
+    Sent(
+        an_alarm(type="threshold"),
+        repaired=(400, "threshold_rule must be set for threshold type alarm"),
+        why="templates from before Gnocchi work",
+    ),
     Sent(an_alarm(severity="x")),
     Sent(an_alarm(ok_actions=["ftp://x"])),
     Sent(an_alarm(ok_actions=["log://"])),

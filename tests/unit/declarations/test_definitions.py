@@ -58,6 +58,16 @@ MATCHING = {
 }
 PROMETHEUS = {"query": "up", "threshold": 1.0, "comparison_operator": "lt", "scope_to_project": "p"}
 POOL_RULE = {"pool_id": "x", "stack_id": "y", "autoscaling_group_id": "z"}
+SAMPLES = {
+    "meter_name": "cpu_util",
+    "statistic": "avg",
+    "period": 300,
+    "evaluation_periods": 2,
+    "comparison_operator": "gt",
+    "threshold": 80.0,
+    "exclude_outliers": False,
+    "query": [{"field": "resource_id", "op": "eq", "value": "r", "type": ""}],
+}
 EVENT = {"event_type": "a.*", "query": [{"field": "traits.n", "op": "ge", "value": "5", "type": "integer"}]}
 
 
@@ -141,6 +151,14 @@ OF_MATCHING = Rule(
     derivation=CPU_UTIL,
     **THRESHOLD,
 )
+OF_SAMPLES = Rule(
+    metric="cpu_util",
+    single=False,
+    match=all_equal({"resource_id": "r"}),
+    reaggregation_method="pooled",
+    derivation=CPU_UTIL,
+    **(THRESHOLD | {"window": WindowKind.SLIDING}),
+)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +202,7 @@ OF_MATCHING = Rule(
             id="event",
         ),
         pytest.param("event", {}, EventRule(), id="any-event"),
+        pytest.param("threshold", SAMPLES, OF_SAMPLES, id="samples"),
     ],
 )
 def test_every_type_of_rule_is_read(kind: str, rule: dict[str, Any], expected: Any) -> None:
@@ -195,6 +214,30 @@ def test_defaults_are_those_of_aodh() -> None:
 
     assert isinstance(rule, Rule)
     assert (rule.granularity, rule.evaluation_periods, rule.comparison_operator) == (60.0, 1, ComparisonOperator.EQ)
+
+
+def test_defaults_of_a_rule_over_samples_are_those_of_aodh_then() -> None:
+    rule = read("threshold", {"meter_name": "m", "threshold": 1}).rule
+
+    assert rule == Rule(
+        metric="m",
+        match=And(()),
+        single=False,
+        aggregation_method="mean",
+        reaggregation_method="pooled",
+        threshold=1.0,
+        window=WindowKind.SLIDING,
+    )
+
+
+@pytest.mark.parametrize(
+    ("statistic", "method"), [("avg", "mean"), ("count", "count"), ("max", "max"), ("min", "min"), ("sum", "sum")]
+)
+def test_every_statistic_is_a_method(statistic: str, method: str) -> None:
+    rule = read("threshold", SAMPLES | {"statistic": statistic}).rule
+
+    assert isinstance(rule, Rule)
+    assert (rule.aggregation_method, rule.reaggregation_method) == (method, "pooled")
 
 
 def test_a_composite_is_read_with_each_part_as_it_is_shown() -> None:
@@ -241,7 +284,36 @@ for _ in range(40):
 @pytest.mark.parametrize(
     ("kind", "rule", "message"),
     [
-        pytest.param("threshold", ONE, "type: 'threshold' is no type of alarm that is known here", id="type"),
+        pytest.param("combination", ONE, "type: 'combination' is no type of alarm that is known here", id="type"),
+        pytest.param("threshold", ONE, "threshold_rule.meter_name: missing", id="samples-without-meter"),
+        pytest.param(
+            "threshold",
+            SAMPLES | {"statistic": "stddev"},
+            "threshold_rule.statistic: expected one of avg, count, max, min, sum, got 'stddev'",
+            id="statistic",
+        ),
+        pytest.param(
+            "threshold", SAMPLES | {"statistic": ["avg"]}, "threshold_rule.statistic: expected one", id="list"
+        ),
+        pytest.param(
+            "threshold",
+            SAMPLES | {"exclude_outliers": True},
+            "threshold_rule.exclude_outliers: expected false",
+            id="outliers",
+        ),
+        pytest.param("threshold", SAMPLES | {"period": 0}, "threshold_rule.period: expected a whole", id="period"),
+        pytest.param(
+            "threshold",
+            SAMPLES | {"query": [*SAMPLES["query"], {"field": "timestamp", "value": "x"}]},
+            "threshold_rule.query[1]: expected a field such as resource_id or metadata.NAME, got 'timestamp'",
+            id="samples-by-time",
+        ),
+        pytest.param(
+            "composite",
+            {"or": [{"type": "threshold", **SAMPLES, "query": 1}]},
+            "composite_rule.or[0].query: expected a list, got 1",
+            id="samples-in-a-composite",
+        ),
         pytest.param(RESOURCES, ONE | {"metric": None}, f"{RESOURCES}_rule.metric: missing", id="metric"),
         pytest.param(RESOURCES, ONE | {"metric": 5}, f"{RESOURCES}_rule.metric: expected text, got 5", id="no-text"),
         pytest.param(
@@ -364,7 +436,10 @@ RULES = {
     "prometheus": PROMETHEUS,
     POOL: POOL_RULE,
     "event": EVENT,
-    "composite": {"or": [{"type": RESOURCES, **ONE}, {"and": [{"type": BY_METRICS, **SEVERAL}]}]},
+    "threshold": SAMPLES,
+    "composite": {
+        "or": [{"type": RESOURCES, **ONE}, {"type": "threshold", **SAMPLES}, {"and": [{"type": BY_METRICS, **SEVERAL}]}]
+    },
 }
 
 
