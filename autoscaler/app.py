@@ -190,6 +190,9 @@ class _Live:
             woken=live._wake.at,
             min_evaluation_interval=settings.min_evaluation_interval,
             max_attempts=settings.webhook_max_attempts,
+            heat=edges.heat,
+            wedged_after=settings.heat_wedged_after,
+            repair=settings.heat_repair,
         )
         live._runner = Runner(
             live._controller,
@@ -200,6 +203,7 @@ class _Live:
             version=__version__,
             max_hold=settings.max_hold,
             generation_changed=lambda _: live._adopt_newer(),
+            witnesses=edges.witnesses,
         )
         return live
 

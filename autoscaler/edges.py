@@ -22,6 +22,7 @@ from autoscaler.adapters.clock import now
 from autoscaler.adapters.heat import Heat
 from autoscaler.adapters.keystone import Keystone, keystone_of
 from autoscaler.adapters.openstack import Service as CloudService
+from autoscaler.adapters.orchestration import HeatOrchestration
 from autoscaler.adapters.probes.octavia import OctaviaProbe
 from autoscaler.adapters.probes.prometheus import PrometheusProbe
 from autoscaler.adapters.sources import ceilometer, remote_write
@@ -29,6 +30,7 @@ from autoscaler.adapters.sources.amqp import AmqpSource
 from autoscaler.adapters.sources.ceilometer import Reading
 from autoscaler.adapters.sources.decode import LIVE, Limits, decode
 from autoscaler.adapters.sources.gnocchi import GnocchiDecoder
+from autoscaler.adapters.sources.heat import HeatSource
 from autoscaler.adapters.sources.link import Tls
 from autoscaler.adapters.sources.mqtt import MqttSource
 from autoscaler.adapters.sources.openstack import OpenStackSource
@@ -47,7 +49,7 @@ from autoscaler.api.senders import Decoders
 from autoscaler.api.v2.options import nobody
 from autoscaler.engine.service import Service
 from autoscaler.errors import PermanentError
-from autoscaler.ports import Action, Probe, Source, Target
+from autoscaler.ports import Action, Orchestration, Probe, Source, Target
 from autoscaler.settings import Auth, Settings, SourceKind
 
 TEST_ROWS = 1000
@@ -60,15 +62,18 @@ class Edges:
 
     Attributes:
         keystone: None where there is none.
+        witnesses: tell of groups that Heat owns.
     """
 
     settings: Settings
     trust: Trust
     keystone: Keystone | None
     sources: list[Source]
+    witnesses: list[Source]
     actions: dict[str, Action]
     probes: dict[type[PrometheusRule | PoolHealthRule], Probe]
     targets: dict[str, Target]
+    heat: Orchestration
 
     @classmethod
     async def build(cls, settings: Settings, stack: contextlib.AsyncExitStack) -> Edges:
@@ -82,14 +87,17 @@ class Edges:
         if keystone is not None:
             await stack.enter_async_context(keystone)
         cloud = await _cloud(settings, keystone, stack)
+        heat = Heat(cloud("orchestration", settings.heat_url))
         return cls(
             settings,
             trust,
             keystone,
             _sources(settings, trust),
-            await _actions(settings, keystone, cloud, stack),
+            _witnesses(settings),
+            await _actions(settings, keystone, cloud, heat, stack),
             await _probes(settings, cloud, stack),
             await _targets(stack),
+            HeatOrchestration(heat),
         )
 
     def api(self, service: Service, metrics: Metrics, readiness: Readiness) -> FastAPI:
@@ -215,6 +223,21 @@ def _sources(settings: Settings, trust: Trust) -> list[Source]:
     return sources
 
 
+def _witnesses(settings: Settings) -> list[Source]:
+    if settings.openstack_url is None or not settings.heat_exchange:
+        return []
+    return [
+        HeatSource(
+            settings.openstack_url,
+            now=now,
+            exchange=settings.heat_exchange,
+            queue=settings.openstack_queue,
+            ttl=settings.openstack_ttl,
+            max_length=settings.openstack_max_length,
+        )
+    ]
+
+
 def _mqtt_tls(settings: Settings) -> Tls | None:
     if settings.mqtt_ca is None and settings.mqtt_cert is None:
         return None
@@ -240,7 +263,7 @@ async def _cloud(settings: Settings, keystone: Keystone | None, stack: contextli
 
 
 async def _actions(
-    settings: Settings, keystone: Keystone | None, cloud: Cloud, stack: contextlib.AsyncExitStack
+    settings: Settings, keystone: Keystone | None, cloud: Cloud, heat: Heat, stack: contextlib.AsyncExitStack
 ) -> dict[str, Action]:
     clients = tls_clients(
         ca=str(settings.webhook_ca or ""),
@@ -261,7 +284,7 @@ async def _actions(
         MemoryAction({"test"}, limit=TEST_ROWS),
         TrustAction(webhook, keystone),
         ZaqarAction(cloud("messaging", settings.zaqar_url), settings.webhook_timeout),
-        HeatAction(Heat(cloud("orchestration", settings.heat_url)), settings.webhook_timeout),
+        HeatAction(heat, settings.webhook_timeout),
     ]
     if settings.notify_url is not None:
         notification = NotificationAction(

@@ -3,9 +3,11 @@
 ```
 AutoscalerError
 ├── TemporaryError       may work later; the loop that owns the call retries it
+│   └── HeldError             nothing has failed: it is not yet time
 ├── PermanentError       will not work later; recorded and dropped
 │   ├── InvalidMeasureError   a measure that cannot be taken, with a reason to count it by
-│   └── TrustScopedError      a token that stands for a trust cannot make another
+│   ├── TrustScopedError      a token that stands for a trust cannot make another
+│   └── TrustGoneError        a trust that gives nobody a token any more
 ├── SettingsError        the environment or command line says what cannot be
 └── DeclarationError     documents that cannot be loaded, every problem with its place
 ```
@@ -28,12 +30,21 @@ class TemporaryError(AutoscalerError):
         message: what failed, for people.
         delay: seconds to wait before the next try, where the other side named one.
         tried: False where it did not even come to a try, so that none is to be counted.
+        reached: False where the other side has certainly not done what was asked for.
     """
 
-    def __init__(self, message: str, *, delay: float | None = None, tried: bool = True) -> None:
+    def __init__(self, message: str, *, delay: float | None = None, tried: bool = True, reached: bool = True) -> None:
         super().__init__(message)
         self.delay = delay
         self.tried = tried
+        self.reached = reached
+
+
+class HeldError(TemporaryError):
+    """Something that waits for its time, or for another's; it is asked for again after ``delay`` seconds."""
+
+    def __init__(self, message: str, *, delay: float) -> None:
+        super().__init__(message, delay=delay, tried=False, reached=False)
 
 
 class PermanentError(AutoscalerError):
@@ -68,6 +79,10 @@ class InvalidMeasureError(PermanentError):
 
 class TrustScopedError(PermanentError):
     """A trust was to be made with a token that stands for a trust itself, which Keystone lets make no other."""
+
+
+class TrustGoneError(PermanentError):
+    """There is no such trust any more, or it is worth nothing: who made it has left or lost the role."""
 
 
 class SettingsError(AutoscalerError):

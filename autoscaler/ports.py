@@ -22,9 +22,8 @@ from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
 from autoscaler.measures.window import WindowSpec
 from autoscaler.scaling.decision import Decision
-from autoscaler.scaling.group import Group, GroupRecord
-from autoscaler.scaling.policy import Order
-from autoscaler.scaling.status import TargetStatus
+from autoscaler.scaling.group import Group, GroupRecord, Word
+from autoscaler.scaling.signals import HeatGroup
 
 MARK_DELAY = 2.0
 """Seconds after which anybody may evaluate a window that its writer has not."""
@@ -588,6 +587,18 @@ class Undecoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What Heat told of a resize that a signal set off.
+
+    Attributes:
+        nested_id: of the stack that the group's members are in.
+    """
+
+    nested_id: str
+    word: Word
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What has arrived from one source since the last batch.
 
@@ -596,12 +607,14 @@ class Batch:
         rejected: what could not be decoded.
         source: for people and dead letters.
         events: decoded, in order of arrival.
+        told: of groups that Heat owns, in order of arrival.
     """
 
     measures: Sequence[Measure]
     rejected: Sequence[Undecoded] = ()
     source: str = ""
     events: Sequence[Event] = ()
+    told: Sequence[Told] = ()
 
 
 class Delivery(Protocol):
@@ -670,13 +683,84 @@ class Probe(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """What a target says of its group.
+
+    Attributes:
+        size: members, whatever their condition.
+        ready: ids of those that serve.
+    """
+
+    size: int
+    ready: Sequence[str]
+    counted_ready: int | None = None  # None means len(ready): the target names its members
+
+    @property
+    def ready_count(self) -> int:
+        """How many members serve."""
+        return len(self.ready) if self.counted_ready is None else self.counted_ready
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A scaling policy of a stack, as the URL of an action names it.
+
+    Attributes:
+        project_id: whose stack it is.
+        stack: its name.
+        trust_id: that the URL holds; "" where it holds none.
+        signed: whoever has the URL may signal, and nothing else.
+    """
+
+    project_id: str
+    stack: str
+    stack_id: str
+    policy: str
+    trust_id: str = ""
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """By which Heat is asked.
+
+    Attributes:
+        trust_id: of the trust of whoever made an alarm; "" means the controller's own credentials.
+    """
+
+    trust_id: str = ""
+
+
+class Orchestration(Protocol):
+    """Heat, as far as the actions of alarms lead to its groups.
+
+    Every method that asks it raises TemporaryError while it is away, TrustGoneError where the trust is worth nothing,
+    and PermanentError where Heat refuses.
+    """
+
+    def place(self, url: str) -> Place | None:
+        """The policy that an action signals; None of any other action. Asks nobody."""
+        ...
+
+    async def look(self, place: Place, rights: Rights) -> HeatGroup:
+        """The policy's group at this moment. PermanentError also where there is no group behind it."""
+        ...
+
+    async def signal(self, place: Place, body: Mapping[str, Any]) -> None:
+        """Signal a policy by the controller's own rights, for an action that has no other."""
+        ...
+
+    async def mark(self, place: Place, rights: Rights, *, unhealthy: bool) -> None:
+        """Mark the policy's group, or (False) take that back, which ends what Heat notes of its scaling."""
+        ...
+
+
 class Target(Protocol):
     """Something whose number of members can be read and set."""
 
     resident: bool
     """True when the members live and die with this process, so that one replica must hold them."""
-    pace: float
-    """Seconds between two looks while something is under way."""
 
     async def status(self, group: Group) -> TargetStatus:
         """Size and members now.
@@ -686,22 +770,15 @@ class Target(Protocol):
         """
         ...
 
-    async def resize(
-        self, group: Group, capacity: int, *, fence: int, deadline: float, order: Order = Order.ANY
-    ) -> float | None:
+    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:
         """Ask for exactly ``capacity`` members; the same again is harmless.
 
         Args:
             fence: a target that has seen a higher one refuses.
             deadline: seconds within which the request must have been answered.
-            order: who goes first where it is fewer than there are.
-
-        Returns:
-            Seconds after which it is to be asked again, where this was only a step on the way and nothing is under way
-            by then; None where all was asked for.
 
         Raises:
-            TemporaryError: not known to have been asked for; not tried at all, where the target has to be waited for.
+            TemporaryError: not known to have been asked for.
             PermanentError: refused, in the target's own words.
         """
         ...

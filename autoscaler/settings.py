@@ -211,6 +211,16 @@ class Settings(BaseSettings):
     heat_url: str | None = None
     """Orchestration service, with `%(project_id)s` where the project belongs; the catalog's where it is not set."""
 
+    heat_exchange: str = "heat"
+    """Exchange on the broker `openstack_url` on which Heat tells of resizes (`orchestration.autoscaling.*`); nothing is
+    taken where it is empty."""
+
+    heat_wedged_after: float = Field(default=600.0, ge=10)
+    """Seconds without any change after which a group that Heat says it is scaling counts as wedged: its engine died."""
+
+    heat_repair: bool = False
+    """Free such a group, by marking it unhealthy and healthy again."""
+
     zaqar_url: str | None = None
     """Messaging service; the catalog's where it is not set."""
 

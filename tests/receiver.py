@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,8 @@ class Receiver:
         finally:
             self.connections.discard(connection)
             writer.close()
+            with suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
 
 
 @asynccontextmanager
@@ -90,8 +92,13 @@ async def receiver(tls: ssl.SSLContext | None = None, *, port: int = 0) -> Async
         yield it
     finally:
         server.close()
-        for connection in it.connections:
+        for _ in range(5):  # what was accepted a moment ago has yet to become a connection
+            await asyncio.sleep(0)
+        ending = list(it.connections)
+        for connection in ending:
             connection.cancel()
+        if ending:  # else their sockets are left to the garbage collector of another test
+            await asyncio.wait(ending, timeout=10)
 
 
 def answering(status: int, body: str = "", **headers: str) -> Answer:

@@ -27,6 +27,8 @@ MAX_DELAY = 3600.0
 
 _EXCERPT = 200
 _TEMPORARY = frozenset({408, 425, 429})
+_UNTOUCHED = frozenset({429, 503})
+"""Answers of those who have not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,18 @@ async def called(client: httpx.AsyncClient, request: Request) -> bytes:
         async with asyncio.timeout(request.timeout):
             return await _exchanged(client, request, place)
     except (TimeoutError, httpx.TimeoutException) as error:
-        raise TemporaryError(f"{place}: no answer within {request.timeout:.3g} s") from error
+        raise TemporaryError(f"{place}: no answer within {request.timeout:.3g} s", reached=_reached(error)) from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise PermanentError(f"{place}: not a URL that can be called") from error
     except UnicodeError as error:
         raise PermanentError(f"{place}: the URL or a header holds characters that cannot be sent") from error
     except httpx.HTTPError as error:
-        raise TemporaryError(f"{place}: {str(error) or type(error).__name__}") from error
+        raise TemporaryError(f"{place}: {str(error) or type(error).__name__}", reached=_reached(error)) from error
+
+
+def _reached(error: Exception) -> bool:
+    """Whether the other side may have seen the request."""
+    return not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
 
 
 async def _exchanged(client: httpx.AsyncClient, request: Request, place: str) -> bytes:
@@ -127,7 +134,8 @@ async def _exchanged(client: httpx.AsyncClient, request: Request, place: str) ->
         return body
     answer = f"{place}: answered {response.status_code}{_said(body)}"
     if response.status_code in _TEMPORARY or response.is_server_error:
-        raise TemporaryError(answer, delay=_retry_after(response))
+        reached = response.status_code not in _UNTOUCHED
+        raise TemporaryError(answer, delay=_retry_after(response), reached=reached)
     if response.is_redirect:
         location = _location(response)
         said = f"{answer}: redirects are not followed, name {redacted(location)} itself if it is meant"

@@ -20,7 +20,7 @@ import httpx
 from pydantic import SecretStr
 
 from autoscaler.adapters.http import client
-from autoscaler.errors import PermanentError, TemporaryError, TrustScopedError
+from autoscaler.errors import PermanentError, TemporaryError, TrustGoneError, TrustScopedError
 from autoscaler.redaction import HIDDEN, redacted
 from autoscaler.settings import Settings
 
@@ -39,10 +39,6 @@ _PLAUSIBLE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 _NO_TRUSTS: Final = "trusts need the controller's user and password: an application credential can stand for no trust"
 _V = TypeVar("_V")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
-
-
-class TrustGoneError(PermanentError):
-    """There is no such trust any more, or it is worth nothing: who made it has left or lost the role."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from typing import Final
 
 ALARM_NAMESPACE: Final = uuid.UUID("6a5de0b1-3c0f-5d4e-9c5b-0b3f9f8b7a11")
+TRUST_GONE: Final = (
+    "its trust+ actions are left out: the trust is gone, since its maker has left or lost the role; whoever changes "
+    "the alarm makes a new one"
+)
 REPEAT_INTERVAL: Final = 60.0
 """Seconds between repeated actions; Aodh's evaluation cycle."""
 
@@ -166,6 +170,8 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
         leaves: of a composite alarm, in order; empty before the first look.
         instances: of an alarm with a state per series: series -> state.
         events: ids of the events that were taken last, newest first; the same told again changes nothing.
+        trust_gone: the trust that its actions were to be carried out by, found worth nothing; "" while there is none.
+        trust_gone_at: Unix seconds.
     """
 
     version: int = 0
@@ -188,8 +194,11 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
     leaves: tuple[LeafRecord, ...] = ()
     instances: dict[str, AlarmState] = msgspec.field(default_factory=dict)
     events: tuple[str, ...] = ()
+    trust_gone: str = ""
+    trust_gone_at: float = 0.0
 
     @property
     def state_reason(self) -> str:
         """The reason as people are told it: Aodh's sentence, then what more there is to say."""
-        return f"{self.reason} ({self.note})" if self.note else self.reason
+        notes = [note for note in (self.note, TRUST_GONE if self.trust_gone else "") if note]
+        return f"{self.reason} ({'; '.join(notes)})" if notes else self.reason

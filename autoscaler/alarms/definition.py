@@ -91,6 +91,13 @@ def scrubbed(url: str) -> str:
     return f"{scheme}{colon}{host.rpartition('@')[2]}{rest[len(host) :]}"
 
 
+def trust_of(url: str) -> str:
+    """The trust that was made for an action; "" where there is none."""
+    scheme, _, rest = url.partition("://")
+    user, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    return user.partition(":")[0] if at and scheme.startswith("trust+") else ""
+
+
 def told(definition: Definition) -> dict[str, Any]:
     """A definition as histories and notifications tell it: Aodh's storage form but for the state."""
     document: dict[str, Any] = msgspec.to_builtins(definition)

@@ -19,6 +19,7 @@ from autoscaler.api.wire import (
     group_answer,
 )
 from autoscaler.engine.service import NotFoundError
+from autoscaler.engine.signal import HEAT
 
 if TYPE_CHECKING:
     from autoscaler.engine.service import GroupView, Service
@@ -32,8 +33,10 @@ def router(service: Service) -> APIRouter:
 
     @paths.get("/groups", dependencies=[NO_QUERY, READS])
     async def groups(asker: Asker) -> list[GroupAnswer]:
-        """All groups, by name; whoever is no admin is shown those of their own project."""
-        return [group_answer(view) for view in await service.groups() if asker.owns(view.group.project_id)]
+        """All groups, by name, and then those of Heat's that alarms signal; others than admins see their project's."""
+        signalled = await service.signalled(None if asker.is_admin else asker.project_id)
+        views = [*await service.groups(), *signalled]
+        return [group_answer(view) for view in views if asker.owns(view.group.project_id)]
 
     @paths.get("/groups/{name}", dependencies=[NO_QUERY, READS])
     async def group(name: str, asker: Asker) -> GroupAnswer:
@@ -43,16 +46,16 @@ def router(service: Service) -> APIRouter:
     @paths.get("/groups/{name}/decisions", dependencies=[READS])
     async def decisions(name: str, asked: Annotated[DecisionPage, Query()], asker: Asker) -> list[DecisionAnswer]:
         """What was decided about a group, refusals included, newest first."""
-        await _found(service, name, asker)
-        return [decision_answer(decision) for decision in await service.decisions(name, limit=asked.limit)]
+        view = await _found(service, name, asker)
+        return [decision_answer(decision) for decision in await service.decisions(view.group.name, limit=asked.limit)]
 
     @paths.post("/groups/{name}/pause", dependencies=[NO_QUERY, CHANGES])
     async def pause(name: str, caller: Caller, asker: Asker, asked: PauseBody | None = None) -> GroupAnswer:
         """Leave a group alone."""
-        await _found(service, name, asker)
+        found = await _found(service, name, asker)
         asked = asked or PauseBody()
         view = await service.pause(
-            name, seconds=asked.length(), reason=asked.reason, direction=asked.direction or "", actor=caller
+            found.group.name, seconds=asked.length(), reason=asked.reason, direction=asked.direction or "", actor=caller
         )
         log.info("group paused", group=name, by=caller.name, address=caller.address, reason=asked.reason)
         return group_answer(view)
@@ -60,8 +63,8 @@ def router(service: Service) -> APIRouter:
     @paths.post("/groups/{name}/resume", dependencies=[NO_QUERY, CHANGES])
     async def resume(name: str, caller: Caller, asker: Asker) -> GroupAnswer:
         """Let a group move again."""
-        await _found(service, name, asker)
-        view = await service.resume(name)
+        found = await _found(service, name, asker)
+        view = await service.resume(found.group.name)
         log.info("group resumed", group=name, by=caller.name, address=caller.address)
         return group_answer(view)
 
@@ -84,8 +87,21 @@ def router(service: Service) -> APIRouter:
 
 
 async def _found(service: Service, name: str, asker: Identity) -> GroupView:
-    """One group; another project's is not there."""
-    view = await service.group(name)
+    """One group; another project's is not there. One that Heat owns goes by the name of its stack, too."""
+    try:
+        view = await service.group(name)
+    except NotFoundError:
+        if not name.startswith(HEAT):
+            raise
+        theirs = await service.signalled(None if asker.is_admin else asker.project_id)
+        named = [view for view in theirs if _by_stack(view) == name and asker.owns(view.group.project_id)]
+        if len(named) != 1:
+            raise
+        return named[0]
     if not asker.owns(view.group.project_id):
         raise NotFoundError(f"no group named {name}")
     return view
+
+
+def _by_stack(view: GroupView) -> str:
+    return f"{HEAT}{view.group.target['stack']}:{view.group.target['group']}"

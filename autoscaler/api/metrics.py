@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from autoscaler import __version__
 from autoscaler.engine.listen import Listener
+from autoscaler.engine.signal import HEAT
 
 if TYPE_CHECKING:
     from typing import Final
@@ -80,7 +81,6 @@ class Metrics:
             "desired": Gauge("autoscaler_group_desired", "Members wanted.", ["group"], registry=registry),
             "size": Gauge("autoscaler_group_size", "Members last seen.", ["group"], registry=registry),
             "ready": Gauge("autoscaler_group_ready", "Members that serve.", ["group"], registry=registry),
-            "failed": Gauge("autoscaler_group_failed", "Members that have failed.", ["group"], registry=registry),
             "paused": Gauge("autoscaler_group_paused", "1 while paused or frozen.", ["group"], registry=registry),
         }
         self._lag = Gauge("autoscaler_lag_seconds", "Age of the last batch's newest measure.", registry=registry)
@@ -125,7 +125,9 @@ class Metrics:
 
     def decided(self, decision: Decision) -> None:
         """See :class:`autoscaler.engine.listen.Listener`."""
-        self._decisions.labels(decision.group, decision.decision, decision.reason).inc()
+        # stacks come and go: one label for all the groups that Heat owns
+        group = "heat" if decision.group.startswith(HEAT) else decision.group
+        self._decisions.labels(group, decision.decision, decision.reason).inc()
 
     def text(self, runner: Runner, groups: Sequence[GroupView]) -> bytes:
         """Everything, in Prometheus' text format.
@@ -154,7 +156,6 @@ class Metrics:
                 self._groups[key].labels(name).set(members)
         if record.size is not None:
             self._groups["ready"].labels(name).set(record.ready)
-            self._groups["failed"].labels(name).set(len(record.failed))
         self._groups["paused"].labels(name).set(paused or view.state.freeze is not None)
 
 

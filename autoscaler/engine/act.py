@@ -12,7 +12,9 @@ import structlog
 
 from autoscaler.engine.ledger import LANE_LEASE
 from autoscaler.engine.listen import Listener
-from autoscaler.errors import PermanentError, TemporaryError
+from autoscaler.engine.signal import Signaller
+from autoscaler.engine.trusts import Known, Trusts
+from autoscaler.errors import HeldError, PermanentError, TemporaryError, TrustGoneError
 from autoscaler.ports import Action, DeadLetter, OutboxRow, Store
 
 log = structlog.get_logger()
@@ -25,12 +27,32 @@ MAX_ATTEMPTS = 10
 PolicyCall = Callable[[OutboxRow], Awaitable[None]]
 
 
+class ByScheme:
+    """Carries out single actions by the scheme of their URL.
+
+    Args:
+        actions: by scheme.
+    """
+
+    def __init__(self, actions: Mapping[str, Action]) -> None:
+        self._actions = actions
+
+    async def deliver(self, row: OutboxRow) -> None:
+        """Once; raises as :meth:`autoscaler.ports.Action.deliver`."""
+        scheme = urlsplit(row.url).scheme
+        action = self._actions.get(scheme)
+        if action is None:
+            raise PermanentError(f"nothing carries out {scheme}://")
+        await action.deliver(row)
+
+
 class Actor:
     """Carries out what waits in lanes.
 
     Args:
-        actions: by URL scheme.
+        actions: what carries out the rest.
         policy: carries out ``policy://``.
+        signaller: carries out what signals Heat's groups; None sends it like any other.
         woken: called with the due time of a lane that was put off.
         jitter: from 0 to 1; spreads retries.
     """
@@ -39,9 +61,10 @@ class Actor:
         self,
         store: Store,
         listener: Listener,
-        actions: Mapping[str, Action],
+        actions: ByScheme,
         policy: PolicyCall,
         *,
+        signaller: Signaller | None = None,
         woken: Callable[[float], None],
         max_attempts: int = MAX_ATTEMPTS,
         jitter: Callable[[], float] = random.random,
@@ -50,6 +73,8 @@ class Actor:
         self._listener = listener
         self._actions = actions
         self._policy = policy
+        self._signaller = signaller
+        self._trusts = Trusts(store)
         self._woken = woken
         self._max_attempts = max_attempts
         self._jitter = jitter
@@ -75,8 +100,17 @@ class Actor:
     async def _carried_out(self, row: OutboxRow) -> bool:
         """Whether the head is dealt with, for good or by burying it."""
         begun = time.monotonic()
+        known = await self._trusts.known(row)
+        if known is Known.GONE:
+            self._listener.acted(row, "trust gone", 0.0)
+            return True
         try:
             await self._call(row)
+        except TrustGoneError as error:
+            await self._trusts.lost(row)
+            log.error("trust gone", alarm_id=row.alarm_id, row=row.id, error=str(error))  # noqa: TRY400 - one line says it
+            await self._bury(row, "trust gone", str(error))
+            return True
         except PermanentError as error:
             await self._bury(row, "refused", str(error))
             return True
@@ -86,26 +120,30 @@ class Actor:
                 return True
             await self._put_off(row, error)
             return False
+        if known is Known.DOUBTED:
+            await self._trusts.regained(row)
         self._listener.acted(row, "delivered", time.monotonic() - begun)
         return True
 
     async def _call(self, row: OutboxRow) -> None:
-        scheme = urlsplit(row.url).scheme
-        if scheme == "policy":
+        if urlsplit(row.url).scheme == "policy":
             await self._policy(row)
             return
-        action = self._actions.get(scheme)
-        if action is None:
-            raise PermanentError(f"nothing carries out {scheme}://")
-        await action.deliver(row)
+        place = None if self._signaller is None else self._signaller.leads(row.url)
+        if self._signaller is not None and place is not None:
+            await self._signaller.carry_out(row, place)
+        else:
+            await self._actions.deliver(row)
 
     async def _put_off(self, row: OutboxRow, error: TemporaryError) -> None:
         now = await self._store.now()
         backoff = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(row.attempts, 10))
         delay = backoff * (0.5 + self._jitter() / 2) if error.delay is None else error.delay
-        log.warning("action put off", alarm_id=row.alarm_id, row=row.id, attempts=row.attempts + 1, error=str(error))
+        is_held = isinstance(error, HeldError)
+        say = log.debug if is_held else log.warning
+        say("action put off", alarm_id=row.alarm_id, row=row.id, attempts=row.attempts + 1, error=str(error))
         await self._store.undelivered(row.lane, row.id, retry_at=now + delay, tried=error.tried)
-        self._listener.acted(row, "retried", now - row.created)
+        self._listener.acted(row, "held" if is_held else "retried", now - row.created)
         self._woken(now + delay)
 
     async def _bury(self, row: OutboxRow, reason: str, detail: str) -> None:

@@ -19,7 +19,7 @@ from autoscaler.alarms.definition import Definition, encode
 from autoscaler.alarms.evaluation import Sources
 from autoscaler.alarms.observation import Observation, Unknown
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule, Rule, leaves_of
-from autoscaler.engine.act import MAX_ATTEMPTS
+from autoscaler.engine.act import MAX_ATTEMPTS, ByScheme
 from autoscaler.engine.act import Actor as LaneActor
 from autoscaler.engine.catalogue import Catalogue, Dialect, Listing
 from autoscaler.engine.evaluate import Evaluated, Evaluator
@@ -28,6 +28,7 @@ from autoscaler.engine.ledger import LANE_LEASE, Leased
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router, Touched
 from autoscaler.engine.scale import GROUP_LEASE, Plan, Scaler
+from autoscaler.engine.signal import Signaller
 from autoscaler.errors import AutoscalerError, Rejection
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
@@ -39,10 +40,12 @@ from autoscaler.ports import (
     Calendar,
     Claimed,
     DeadLetter,
+    Orchestration,
     OutboxRow,
     Probe,
     Store,
     Target,
+    Told,
     Undecoded,
     WorkItem,
 )
@@ -94,6 +97,9 @@ class Controller:
         probe_interval: seconds between two questions for each alarm.
         notify: whether changes of alarms are told on the bus.
         count: whether evaluations are counted, see :meth:`autoscaler.ports.Store.tally`.
+        heat: where the actions lead that signal Heat's groups; None sends them like any other.
+        wedged_after: seconds without any change after which a group that Heat says it is scaling counts as wedged.
+        repair: whether such a group is freed.
 
     Attributes:
         adopted: generation whose adoption is complete; "" before the first.
@@ -119,6 +125,9 @@ class Controller:
         probe_interval: float = 15.0,
         notify: bool = False,
         count: bool = False,
+        heat: Orchestration | None = None,
+        wedged_after: float = 600.0,
+        repair: bool = False,
     ) -> None:
         self.store = store
         self.listener = listener
@@ -147,11 +156,25 @@ class Controller:
         )
         self._evaluator = Evaluator(store, listener, min_interval=min_evaluation_interval, notify=notify, count=count)
         self._ingest = Ingest(store, listener)
+        carried_out = ByScheme(actions)
+        self.signaller: Signaller | None = None
+        if heat is not None:
+            self.signaller = Signaller(
+                store,
+                listener,
+                heat,
+                carried_out.deliver,
+                alarm=self._alarm,
+                wedged_after=wedged_after,
+                repair=repair,
+                woken=woken,
+            )
         self._actor = LaneActor(
             store,
             listener,
-            actions,
+            carried_out,
             self._call_policy,
+            signaller=self.signaller,
             woken=woken,
             max_attempts=max_attempts,
             jitter=jitter or random.random,
@@ -433,6 +456,11 @@ class Controller:
         asked = await self._evaluator.hear(self.router, events, now, leased)
         self.listener.evaluated(asked, None)
 
+    async def hear_of_groups(self, told: Sequence[Told]) -> None:
+        """Take note of what Heat told of its groups: when this returns, it may be acknowledged."""
+        if self.signaller is not None:
+            await self.signaller.hear(told)
+
     async def bury(self, batch: Batch) -> None:
         """Keep what a source could not decode, and count it."""
         if not batch.rejected:
@@ -558,6 +586,9 @@ class Controller:
     async def carry_out(self, head: OutboxRow) -> None:
         """Carry out a lane that this replica has leased, from its head on."""
         await self._actor.carry_out(head)
+
+    def _alarm(self, alarm_id: str) -> Alarm | None:
+        return self.router.by_id.get(alarm_id)
 
     async def _call_policy(self, row: OutboxRow) -> None:
         await self.scaler.consider(self.plan, row.alarm_id, row.url, row.id)

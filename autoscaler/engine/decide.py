@@ -33,9 +33,7 @@ from autoscaler.scaling.policy import ScalingPolicy
 
 GROUP_LEASE = 15.0
 """Seconds for which one replica reconciles a group alone."""
-WAITS = frozenset(
-    {Reason.IN_FLIGHT, Reason.MAINTENANCE, Reason.NO_ROOM, Reason.SIZE_UNKNOWN, Reason.PAUSED, Reason.FROZEN}
-)
+WAITS = frozenset({Reason.IN_FLIGHT, Reason.SIZE_UNKNOWN, Reason.PAUSED, Reason.FROZEN})
 """Why what was asked for may still be done a little later, of itself."""
 
 Attempt = Callable[[GroupState], Answer]
@@ -192,10 +190,11 @@ class Decider:
 
 def situation(group: Group, state: GroupState, scale_outs: Sequence[Proposal] = ()) -> Situation:
     """What the guards are asked about; ``scale_outs`` are what the group's standing alarms propose."""
-    return Situation(group, state.record, state.now, _frozen(state.freeze), scale_outs)
+    return Situation(group, state.record, state.now, frozen(state.freeze), scale_outs)
 
 
-def _frozen(freeze: Freeze | None) -> str:
+def frozen(freeze: Freeze | None) -> str:
+    """Why everything is held; "" where it is not."""
     return "" if freeze is None else (freeze.reason or "no reason given")
 
 

@@ -17,6 +17,7 @@ from autoscaler.alarms.definition import (
     encode,
     told,
     told_with_state,
+    trust_of,
 )
 from autoscaler.alarms.granules import rate_note
 from autoscaler.alarms.rules import Rule, leaves_of
@@ -120,7 +121,9 @@ class Orders:
             )
             alarm = self._controller.understood(after)
             moved = record if state is None else _moved(record, state, now)
-            renewed = msgspec.structs.replace(moved, version=record.version + 1, revision=revision)
+            renewed = msgspec.structs.replace(
+                moved, version=record.version + 1, revision=revision, trust_gone=_still_gone(record, after)
+            )
             detail = _difference(told(before), told(after))
             if renewed.state is not record.state:
                 detail["state"] = renewed.state
@@ -237,6 +240,12 @@ def _moved(record: AlarmRecord, state: AlarmState, now: float) -> AlarmRecord:
     return msgspec.structs.replace(
         record, state=state, state_timestamp=now, reason=SET_BY_HAND, reason_data={}, note="", repeats=0, repeat_at=None
     )
+
+
+def _still_gone(record: AlarmRecord, after: Definition) -> str:
+    """The trust that is known to be gone, if the alarm still has it."""
+    urls = (*after.ok_actions, *after.alarm_actions, *after.insufficient_data_actions)
+    return record.trust_gone if record.trust_gone in map(trust_of, urls) else ""
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

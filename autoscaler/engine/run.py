@@ -101,6 +101,7 @@ class Runner:
 
     Args:
         clock: this process' own clock, Unix seconds; only compared with the store's.
+        witnesses: sources that tell of groups and bring no measures, so nothing is missing while they are away.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Runner:
         version: str,
         max_hold: float,
         generation_changed: Callable[[str], Awaitable[None]],
+        witnesses: Sequence[Source] = (),
     ) -> None:
         self.controller = controller
         self.lag = Lag()
@@ -122,6 +124,7 @@ class Runner:
         self.store_error = ""
         self.published = ""
         self.sources = sources
+        self._witnesses = witnesses
         self._watches = {source.name: _SourceWatch() for source in sources}
         self._wake = wake
         self._clock = clock
@@ -166,7 +169,10 @@ class Runner:
     async def run(self) -> None:
         """Run until :meth:`stop`."""
         async with asyncio.TaskGroup() as group:
-            feeders = [group.create_task(self._forever(partial(self._feed, source))) for source in self.sources]
+            feeders = [
+                group.create_task(self._forever(partial(self._feed, source)))
+                for source in (*self.sources, *self._witnesses)
+            ]
             helpers = [
                 group.create_task(self._forever(self._beat)),
                 group.create_task(self._forever(self._follow)),
@@ -204,6 +210,8 @@ class Runner:
         """Write a batch and bury what could not be decoded; as :meth:`submit`."""
         if batch.rejected:
             await self._until_stored(lambda: self.controller.bury(batch))
+        if batch.told:
+            await self._until_stored(lambda: self.controller.hear_of_groups(batch.told))
         self.controller.listener.received(batch.source, len(batch.measures) + len(batch.events))
         return await self.submit(batch.measures, (), batch.events) if batch.measures or batch.events else []
 

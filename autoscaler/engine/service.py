@@ -163,18 +163,30 @@ class Service:
         return [await self.group(name) for name in sorted(self._controller.plan.groups)]
 
     async def group(self, name: str) -> GroupView:
-        """One group. Raises NotFoundError."""
-        group = self._group(name)
+        """One group, also one that Heat owns. Raises NotFoundError."""
+        group = await self._group(name)
         state = await self._controller.store.group(name)
         return GroupView(group, state, state.record.limits(group))
 
+    async def signalled(self, project_id: str | None) -> list[GroupView]:
+        """The groups that Heat owns and that alarms of a project, or (None) of all, have signalled; by name."""
+        signaller = self._controller.signaller
+        if signaller is None:
+            return []
+        alarms = [listing.alarm for listing in self._controller.catalogue.of(project_id)]
+        found = sorted((await signaller.watched(alarms)).items())
+        states = [await self._controller.store.group(name) for name, _ in found]
+        return [
+            GroupView(group, state, state.record.limits(group)) for (_, group), state in zip(found, states, strict=True)
+        ]
+
     async def decisions(self, name: str, *, limit: int) -> list[Decision]:
         """Newest first. Raises NotFoundError."""
-        return await self._controller.store.decisions(self._group(name).name, limit=limit)
+        return await self._controller.store.decisions((await self._group(name)).name, limit=limit)
 
     async def pause(self, name: str, *, seconds: float | None, reason: str, direction: str, actor: Actor) -> GroupView:
         """Leave a group alone, for ``seconds`` or until resumed; ``direction`` is "", ``in`` or ``out``."""
-        group = self._group(name)
+        group = await self._group(name)
         now = await self._controller.store.now()
         until = None if seconds is None else now + seconds
         await self._controller.scaler.pause(group, Pause(now, until, reason, actor, direction))
@@ -182,7 +194,7 @@ class Service:
 
     async def resume(self, name: str) -> GroupView:
         """Let a group move again; what its alarms ask for is looked at at once."""
-        group = self._group(name)
+        group = await self._group(name)
         await self._controller.scaler.pause(group, None)
         await self._controller.scaler.reconsider(self._controller.plan, group)
         return await self.group(name)
@@ -200,8 +212,10 @@ class Service:
         for _, group in sorted(self._controller.plan.groups.items()):
             await self._controller.scaler.reconsider(self._controller.plan, group)
 
-    def _group(self, name: str) -> Group:
+    async def _group(self, name: str) -> Group:
         group = self._controller.plan.groups.get(name)
+        if group is None and self._controller.signaller is not None:
+            group = await self._controller.signaller.group(name)
         if group is None:
             raise NotFoundError(f"no group named {name}")
         return group

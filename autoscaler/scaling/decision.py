@@ -23,19 +23,28 @@ class Reason(StrEnum):
     # held
     UNCHANGED = "unchanged"
     AT_BOUND = "at bound"
-    NO_ROOM = "no room"
     FROZEN = "frozen"
     PAUSED = "paused"
     MEMBERS_SILENT = "members silent"
     RESTS_ON_MISSING_DATA = "rests on missing data"
     STALE_DATA = "stale data"
     IN_FLIGHT = "in flight"
-    MAINTENANCE = "members in maintenance"
     COOLDOWN = "cooldown"
     SCALE_OUT_ACTIVE = "scale-out active"
     ALARM_LEFT_STATE = "alarm left state"
     SIZE_UNKNOWN = "size unknown"
     MISSED = "missed"
+    # signals to groups that Heat owns
+    SIGNALLED = "signalled"
+    UNCONFIRMED = "unconfirmed"
+    EFFECT_UNKNOWN = "effect unknown"
+    RESIZE_FAILED = "resize failed"
+    DROPPED = "dropped by Heat"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+    GROUP_FAILED = "group failed"
+    WEDGED = "wedged"
+    REPAIRED = "repaired"
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from autoscaler.measures.measure import Measure
 from autoscaler.ports import OutboxRow, Probe, Undecoded
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.group import Group, GroupRecord
+from tests.engine.heat_twin import HeatTwin
 
 Probes = Mapping[type[PrometheusRule | PoolHealthRule], Probe]
 
@@ -31,14 +32,25 @@ class Bench:
     """Declarations in virtual time, with a target of memory.
 
     Args:
+        heat: what ``http`` and ``trust+http`` actions reach, instead of the action of memory.
         replicas: controllers on the same store; what comes due is offered to each in turn.
         size: members that the target begins with.
     """
 
     def __init__(
-        self, document: str, *, begins: float = 1000.0, replicas: int = 1, size: int = 1, probes: Probes | None = None
+        self,
+        document: str,
+        *,
+        begins: float = 1000.0,
+        replicas: int = 1,
+        size: int = 1,
+        probes: Probes | None = None,
+        heat: HeatTwin | None = None,
     ) -> None:
         self.now = begins
+        self.heat = heat
+        if heat is not None:
+            heat.clock = lambda: self.now
         self._probes = probes
         self.store = MemoryStore(lambda: self.now)
         self.target = MemoryTarget(named=False)
@@ -51,8 +63,12 @@ class Bench:
         return Controller(
             self.store,
             Silence(),
-            actions=dict.fromkeys(("http", "https", "log"), self.action),
-            targets=dict.fromkeys(("dry_run", "process"), self.target),
+            actions=dict.fromkeys(("http", "https", "trust+https", "log"), self.action)
+            | dict.fromkeys(("http", "trust+http") if self.heat else (), self.heat or self.action),
+            heat=self.heat,
+            wedged_after=60.0 if self.heat is None else self.heat.wedged_after,
+            repair=self.heat is not None and self.heat.repairable,
+            targets={"dry_run": self.target},
             calendar=CronCalendar(),
             replica=name,
             jitter=lambda: 0.5,

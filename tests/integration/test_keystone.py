@@ -16,14 +16,13 @@ from autoscaler.adapters.keystone import (
     ApplicationCredentials,
     Keystone,
     PasswordCredentials,
-    TrustGoneError,
 )
 from autoscaler.api import authentication
 from autoscaler.api.authentication import Authentication
 from autoscaler.api.callers import OPERATES, READS, RequestIds
 from autoscaler.api.faults import install
 from autoscaler.api.identity import Asker
-from autoscaler.errors import PermanentError, TemporaryError, TrustScopedError
+from autoscaler.errors import PermanentError, TemporaryError, TrustGoneError, TrustScopedError
 from tests.keystone_server import PASSWORD, Cloud, KeystoneServer
 
 pytestmark = [pytest.mark.oracle, pytest.mark.timeout(300)]

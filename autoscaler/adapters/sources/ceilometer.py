@@ -130,13 +130,27 @@ def _json(document: bytes) -> object:
         return parsed(document)  # NaN, or the reason in words
 
 
+def notification(payload: bytes) -> object:
+    """What a message in JSON says, out of oslo.messaging's envelope where it is in one.
+
+    Raises:
+        InvalidMeasureError: it cannot be read.
+    """
+    return _opened(_json(payload))
+
+
+def _opened(document: object) -> object:
+    if not isinstance(document, dict) or _MESSAGE not in document:
+        return document
+    version, inner = document.get(_VERSION, "2.0"), document[_MESSAGE]
+    if not isinstance(version, str) or version.partition(".")[0] not in {"1", "2"}:
+        raise InvalidMeasureError(Rejection.UNDECODABLE, f"{_VERSION}: expected 1.x or 2.x, found {brief(version)}")
+    return _json(text_of(_MESSAGE, inner, 1 << 30).encode()) if isinstance(inner, str) else inner
+
+
 def _elements(document: object) -> Sequence[object]:
     """What a message is about, out of its envelope."""
-    if isinstance(document, dict) and _MESSAGE in document:
-        version, inner = document.get(_VERSION, "2.0"), document[_MESSAGE]
-        if not isinstance(version, str) or version.partition(".")[0] not in {"1", "2"}:
-            raise InvalidMeasureError(Rejection.UNDECODABLE, f"{_VERSION}: expected 1.x or 2.x, found {brief(version)}")
-        document = _json(text_of(_MESSAGE, inner, 1 << 30).encode()) if isinstance(inner, str) else inner
+    document = _opened(document)
     if isinstance(document, dict) and "payload" in document and not _is_sample(document) and "traits" not in document:
         document = document["payload"]
         if isinstance(document, dict) and isinstance(document.get("samples"), list):

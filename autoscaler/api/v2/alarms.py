@@ -146,7 +146,9 @@ class Alarms:
         scope, draft = await self._draft(sent, identity, project_id)
         self._check(draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees))
         owned = owned_trusts(actions_of(before))
-        actions, made = await self._trusted(draft.actions, owned, identity)
+        (record,) = await self._service.records([alarm_id])
+        usable = [trust_id for trust_id in owned if trust_id != record.trust_gone]
+        actions, made = await self._trusted(draft.actions, usable, identity)
         definition = draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees, actions=actions)
         try:
             listing, record = await self._service.replace(alarm_id, definition, draft.state, identity.actor)
