@@ -23,7 +23,9 @@ from autoscaler.measures.measure import Measure
 from autoscaler.measures.window import WindowSpec
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.group import Group, GroupRecord, Word
+from autoscaler.scaling.policy import Order
 from autoscaler.scaling.signals import HeatGroup
+from autoscaler.scaling.status import TargetStatus
 
 MARK_DELAY = 2.0
 """Seconds after which anybody may evaluate a window that its writer has not."""
@@ -684,25 +686,6 @@ class Probe(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TargetStatus:
-    """What a target says of its group.
-
-    Attributes:
-        size: members, whatever their condition.
-        ready: ids of those that serve.
-    """
-
-    size: int
-    ready: Sequence[str]
-    counted_ready: int | None = None  # None means len(ready): the target names its members
-
-    @property
-    def ready_count(self) -> int:
-        """How many members serve."""
-        return len(self.ready) if self.counted_ready is None else self.counted_ready
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """A scaling policy of a stack, as the URL of an action names it.
 
@@ -761,6 +744,8 @@ class Target(Protocol):
 
     resident: bool
     """True when the members live and die with this process, so that one replica must hold them."""
+    pace: float
+    """Seconds between two looks while something is under way."""
 
     async def status(self, group: Group) -> TargetStatus:
         """Size and members now.
@@ -770,15 +755,22 @@ class Target(Protocol):
         """
         ...
 
-    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:
+    async def resize(
+        self, group: Group, capacity: int, *, fence: int, deadline: float, order: Order = Order.ANY
+    ) -> float | None:
         """Ask for exactly ``capacity`` members; the same again is harmless.
 
         Args:
             fence: a target that has seen a higher one refuses.
             deadline: seconds within which the request must have been answered.
+            order: who goes first where it is fewer than there are.
+
+        Returns:
+            Seconds after which it is to be asked again, where this was only a step on the way and nothing is under way
+            by then; None where all was asked for.
 
         Raises:
-            TemporaryError: not known to have been asked for.
+            TemporaryError: not known to have been asked for; not tried at all, where the target has to be waited for.
             PermanentError: refused, in the target's own words.
         """
         ...

@@ -81,6 +81,7 @@ class Metrics:
             "desired": Gauge("autoscaler_group_desired", "Members wanted.", ["group"], registry=registry),
             "size": Gauge("autoscaler_group_size", "Members last seen.", ["group"], registry=registry),
             "ready": Gauge("autoscaler_group_ready", "Members that serve.", ["group"], registry=registry),
+            "failed": Gauge("autoscaler_group_failed", "Members that have failed.", ["group"], registry=registry),
             "paused": Gauge("autoscaler_group_paused", "1 while paused or frozen.", ["group"], registry=registry),
         }
         self._lag = Gauge("autoscaler_lag_seconds", "Age of the last batch's newest measure.", registry=registry)
@@ -156,6 +157,7 @@ class Metrics:
                 self._groups[key].labels(name).set(members)
         if record.size is not None:
             self._groups["ready"].labels(name).set(record.ready)
+            self._groups["failed"].labels(name).set(len(record.failed))
         self._groups["paused"].labels(name).set(paused or view.state.freeze is not None)
 
 

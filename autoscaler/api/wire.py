@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autoscaler.engine.service import AlarmView, GroupView
     from autoscaler.ports import DeadLetter, Freeze, HistoryEntry
     from autoscaler.scaling.decision import Decision
-    from autoscaler.scaling.group import Actor, Group, Pause
+    from autoscaler.scaling.group import Actor, Bound, Group, Pause
     from autoscaler.scaling.policy import ScalingPolicy
 
 
@@ -110,6 +110,13 @@ class FreezeAnswer(Answer):
     by: str
 
 
+class BoundAnswer(Answer):
+    """A size beyond which a target does not go."""
+
+    size: int
+    why: str
+
+
 class GroupAnswer(Answer):
     """A group as it stands."""
 
@@ -138,6 +145,27 @@ class GroupAnswer(Answer):
     ready: int
     members: list[str]
     """Ids of the ready members, where the target names them."""
+
+    failed: list[str]
+    """Names of members that have failed; the size counts them."""
+
+    maintenance: list[str]
+    """Ids of members that somebody is moving or rebuilding."""
+
+    busy: str | None
+    """What is under way at the target, whoever began it."""
+
+    trouble: str | None
+    """Why the target could not do what it was last asked for, in its own words."""
+
+    most: BoundAnswer | None
+    """What the target would let the group grow to; null where nothing is known."""
+
+    least: BoundAnswer | None
+    """What the target would let it shrink to."""
+
+    facts: dict[str, str]
+    """What else the target tells."""
 
     cooldown: float
     """Seconds, for policies that name none."""
@@ -200,6 +228,9 @@ class PolicyAnswer(Answer):
     min_adjustment_step: int | None
     cooldown: float | None
     """Null means the group's."""
+
+    order: str | None
+    """Which members go first: oldest, newest or unhealthy; null leaves it to the target."""
 
 
 class DeadLetterAnswer(Answer):
@@ -361,6 +392,13 @@ def group_answer(view: GroupView) -> GroupAnswer:
         size=record.size,
         ready=record.ready,
         members=list(record.members),
+        failed=list(record.failed),
+        maintenance=list(record.maintenance),
+        busy=record.busy or None,
+        trouble=record.trouble or None,
+        most=_bound(record.most),
+        least=_bound(record.least),
+        facts=dict(record.facts),
         cooldown=group.cooldown,
         cooldown_until=iso_or_none(record.cooldown_end) if cooling else None,
         cooldown_by=record.cooldown_by or None if cooling else None,
@@ -380,6 +418,10 @@ def _stack(group: Group) -> str | None:
     if group.target_type != "heat":
         return None
     return "/".join(str(part) for part in (group.target.get("stack"), group.target.get("group")) if part)
+
+
+def _bound(bound: Bound | None) -> BoundAnswer | None:
+    return None if bound is None else BoundAnswer(size=bound.size, why=bound.why)
 
 
 def _pause(pause: Pause, now: float) -> PauseAnswer | None:
@@ -440,6 +482,7 @@ def policy_answer(policy: ScalingPolicy) -> PolicyAnswer:
         scaling_adjustment=policy.scaling_adjustment,
         min_adjustment_step=policy.min_adjustment_step,
         cooldown=policy.cooldown,
+        order=policy.order or None,
     )
 
 

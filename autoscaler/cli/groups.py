@@ -45,6 +45,13 @@ def _condition(group: show.Json) -> str:
         found.append(f"unreachable: {group['unreachable']}")
     if group["resizing"]:
         found.append("resizing")
+    if group["busy"]:
+        found.append(f"busy: {group['busy']}")
+    if group["failed"]:
+        found.append(f"{len(group['failed'])} failed")
+    if group["maintenance"]:
+        found.append(f"{len(group['maintenance'])} in maintenance")
+    found += [f"{name}: {group['facts'][name]}" for name in ("warning", "wedged") if name in group["facts"]]
     if group["error"]:
         found.append(f"error: {group['error']}")
     if group["cooldown_until"]:

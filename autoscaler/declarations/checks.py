@@ -10,6 +10,7 @@ from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.definition import ACTIONS
 from autoscaler.alarms.rules import Rule, TreatMissingData, leaves_of
 from autoscaler.declarations.alarm import policy_name
+from autoscaler.declarations.targets import ORDERS
 from autoscaler.declarations.wording import nearest
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
@@ -119,6 +120,7 @@ class _Relations:
         """Every one that is wrong."""
         for policy in self._contents.policies:
             yield from self._known_group(policy, policy.value.group, "group")
+            yield from self._order(policy)
         for schedule in self._contents.schedules:
             yield from self._known_group(schedule, schedule.value.group, "group")
             if schedule.value.group in self._groups:
@@ -129,6 +131,18 @@ class _Relations:
 
     def _known_group(self, item: Item[Any], name: str, *inner: str | int) -> Iterator[Problem]:
         return _known(item, name, self._contents.names["groups"], "group", *inner)
+
+    def _order(self, item: Item[ScalingPolicy]) -> Iterator[Problem]:
+        """Whether the group's target lets anybody say who goes first."""
+        group = self._groups.get(item.value.group)
+        if group is None or not item.value.order:
+            return
+        if not can_scale_in(item.value, group):
+            yield item.problem("expected only with a policy that can make its group smaller", "order")
+        known = ORDERS[group.target_type]
+        if item.value.order not in known:
+            text = f"one of {', '.join(known)}" if known else "none"
+            yield item.problem(f"expected {text} for a target of type {group.target_type}", "order")
 
     def _members(self, item: Item[Alarm]) -> Iterator[Problem]:
         for leaf, place in zip(leaves_of(item.value.rule), item.leaves, strict=True):

@@ -11,7 +11,7 @@ from autoscaler.declarations import crontab
 from autoscaler.declarations.fields import YEAR, Declared, Flag, Name, Number, Text, Whole
 from autoscaler.declarations.wording import nearest, shown
 from autoscaler.scaling.group import Group
-from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
+from autoscaler.scaling.policy import AdjustmentType, Order, ScalingPolicy, Schedule
 
 Size = Annotated[Whole, Field(ge=0, le=1_000_000)]
 Cooldown = Annotated[Number, Field(ge=0, le=YEAR)]
@@ -97,6 +97,9 @@ class PolicyDocument(Declared):
     cooldown: Cooldown | None = None
     """Seconds to rest after the resize; the group's where there is none, and 0 overrides it."""
 
+    order: Order = Order.ANY
+    """Which members go first: oldest, newest or unhealthy; the target's own way where there is none."""
+
     @field_validator("adjustment_type", mode="before")
     @classmethod
     def _known(cls, value: Any) -> Any:
@@ -105,6 +108,14 @@ class PolicyDocument(Declared):
             plain = str(value).replace("-", "_")
             raise ValueError(f"expected one of {', '.join(words)}, got {shown(value)}{nearest(plain, words)}")
         return AdjustmentType.PERCENT_CHANGE_IN_CAPACITY if value == PERCENT else value
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _known_order(cls, value: Any) -> Any:
+        words = [order for order in Order if order]
+        if value not in words:
+            raise ValueError(f"expected one of {', '.join(words)}, got {shown(value)}{nearest(str(value), words)}")
+        return value
 
     @field_validator("scaling_adjustment", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, Strict, field_validator
 
 from autoscaler.declarations.fields import Declared, Number, Text, Whole, matching
+from autoscaler.scaling.policy import Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +79,13 @@ class DryRunOptions(Declared):
     size: Annotated[Whole, Field(ge=0, le=1_000_000)] | None = None
     """Members to begin with; the group's desired_capacity where there is none."""
 
+
+ORDERS: Final[Mapping[str, tuple[Order, ...]]] = {
+    "process": (Order.OLDEST, Order.NEWEST),
+    "http": (),
+    "dry_run": (),
+}
+"""What a policy may say of who goes first, by the type of its group's target."""
 
 TARGETS: Final[Mapping[str, type[ProcessOptions | HttpOptions | DryRunOptions]]] = {
     "process": ProcessOptions,

@@ -33,7 +33,9 @@ from autoscaler.scaling.policy import ScalingPolicy
 
 GROUP_LEASE = 15.0
 """Seconds for which one replica reconciles a group alone."""
-WAITS = frozenset({Reason.IN_FLIGHT, Reason.SIZE_UNKNOWN, Reason.PAUSED, Reason.FROZEN})
+WAITS = frozenset(
+    {Reason.IN_FLIGHT, Reason.MAINTENANCE, Reason.NO_ROOM, Reason.SIZE_UNKNOWN, Reason.PAUSED, Reason.FROZEN}
+)
 """Why what was asked for may still be done a little later, of itself."""
 
 Attempt = Callable[[GroupState], Answer]

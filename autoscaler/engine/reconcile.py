@@ -18,12 +18,12 @@ from autoscaler.ports import (
     GroupState,
     Store,
     Target,
-    TargetStatus,
     WorkItem,
 )
 from autoscaler.scaling.decision import Decision, Reason
 from autoscaler.scaling.group import Actor, Group, GroupRecord
-from autoscaler.scaling.reconcile import asked, failed, seen
+from autoscaler.scaling.reconcile import asked, failed, looked, seen
+from autoscaler.scaling.status import TargetStatus
 
 log = structlog.get_logger()
 
@@ -31,10 +31,10 @@ RESIDENT_HOLD = 5.0
 """Seconds for which a replica holds members that live inside it, unless it renews."""
 RESIZE_DEADLINE = 10.0
 """Seconds within which a target must have answered; shorter than the lease."""
+WARNINGS = frozenset({"warning", "wedged"})
+"""Names of facts that somebody has to do something about."""
 POLL_INTERVAL = 5.0
 """Seconds between two looks at a target that rests."""
-RESIZING_POLL = 0.5
-"""Seconds between two looks at one that is being resized."""
 
 
 class Reconciler:
@@ -128,8 +128,8 @@ class Reconciler:
             state = await self._look(group, target)
             record = state.record
         poll = self._poll_interval or float(group.target.get("poll_interval", POLL_INTERVAL))
-        if record.resizing or record.drifted is not None:
-            return state.now + min(poll, RESIZING_POLL)
+        if record.resizing or record.drifted is not None or record.busy:
+            return state.now + min(poll, target.pace)
         return state.now + (min(poll, RESIDENT_HOLD / 4) if target.resident else poll)
 
     def _may_resize(self, target: Target, state: GroupState) -> bool:
@@ -138,7 +138,9 @@ class Reconciler:
             return False
         if not record.resizing and not target.resident:
             return False
-        if record.size == record.desired_capacity or (record.retry_at is not None and now < record.retry_at):
+        if record.busy or (record.retry_at is not None and now < record.retry_at):
+            return False
+        if record.size == record.desired_capacity and record.wanted in (None, record.size) and not record.trouble:
             return False
         change = record.desired_capacity - record.size
         # members that died with their controller are not a change anybody has to allow
@@ -163,16 +165,8 @@ class Reconciler:
             lost = target.resident and not record.resizing and status.size != record.desired_capacity
             if lost and record.desired_capacity is not None:
                 # members inside a process end with it: that is no wish of anybody
-                kept = replace(record, size=status.size, ready=status.ready_count, members=tuple(status.ready))
-                return replace(kept, unreachable="", observed_at=state.now), None, ""
-            found = seen(
-                record,
-                group,
-                size=status.size,
-                ready=status.ready_count,
-                members=tuple(status.ready),
-                now=state.now,
-            )
+                return looked(record, status, state.now), None, ""
+            found = seen(record, group, status, now=state.now)
             return found.record, found.reason, found.text
 
         return await self._store_seen(group, look)
@@ -183,11 +177,14 @@ class Reconciler:
         if capacity is None:
             return
         failure: TemporaryError | PermanentError | None = None
+        again: float | None = None
         try:
-            await target.resize(group, capacity, fence=record.fence, deadline=RESIZE_DEADLINE)
+            again = await target.resize(
+                group, capacity, fence=record.fence, deadline=RESIZE_DEADLINE, order=record.pending_order
+            )
         except (TemporaryError, PermanentError) as error:
             failure = error
-            log.warning("resize failed", group=group.name, desired_capacity=capacity, error=str(error))
+            _say_failed(group, capacity, error, before=record)
         if failure is None and target.resident:
             return
 
@@ -195,10 +192,10 @@ class Reconciler:
             if state.record.fence != record.fence or not state.record.resizing:
                 return state.record, None, ""
             if failure is None:
-                found = asked(state.record, group, now=state.now)
+                found = asked(state.record, group, now=state.now, again=again)
             else:
-                delay = getattr(failure, "delay", None)
-                found = failed(state.record, group, str(failure), now=state.now, delay=delay)
+                delay, tried = getattr(failure, "delay", None), getattr(failure, "tried", True)
+                found = failed(state.record, group, str(failure), now=state.now, delay=delay, tried=tried)
             return found.record, found.reason, found.text
 
         await self._store_seen(group, tried)
@@ -228,6 +225,7 @@ class Reconciler:
                 continue
             if decision is not None:
                 self._listener.decided(answer.decision or decision)
+            _say_changes(group, state.record, record)
             return GroupState(record, state.freeze, state.now)
 
     async def release(self, groups: Sequence[Group]) -> None:
@@ -242,6 +240,23 @@ class Reconciler:
                         replace(record, owner="", owned_until=0.0) if record.owner == self._replica else record
                     ),
                 )
+
+
+def _say_failed(group: Group, capacity: int, error: TemporaryError | PermanentError, *, before: GroupRecord) -> None:
+    if getattr(error, "tried", True):
+        log.warning("resize failed", group=group.name, desired_capacity=capacity, error=str(error))
+    elif str(error) != before.error:
+        log.info("resize waits", group=group.name, desired_capacity=capacity, reason=str(error))
+
+
+def _say_changes(group: Group, before: GroupRecord, record: GroupRecord) -> None:
+    """Tell of what people should know, once each time that it changes."""
+    if record.failed != before.failed:
+        say = log.warning if record.failed else log.info
+        say("members failed", group=group.name, members=record.failed, before=before.failed)
+    for name, text in record.facts.items():
+        if before.facts.get(name) != text and name in WARNINGS:
+            log.warning("target warns", group=group.name, fact=name, text=text)
 
 
 def _same_look(record: GroupRecord, before: GroupRecord) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,20 @@ def proposed(policy: ScalingPolicy, group: Group, record: GroupRecord) -> Propos
         policy.min_adjustment_step,
     )
     cooldown = effective(policy.cooldown, group.cooldown)
-    return Proposal(capacity, capacity - current, policy=policy.name, cooldown=cooldown)
+    return Proposal(capacity, capacity - current, policy=policy.name, cooldown=cooldown, order=policy.order)
+
+
+def within_reach(proposal: Proposal, record: GroupRecord) -> Proposal:
+    """A proposal as far as the target would follow it: never past the present size, in whichever direction."""
+    before = proposal.capacity - proposal.change
+    most, least = record.most, record.least
+    if most is not None and proposal.change > 0 and proposal.capacity > most.size:
+        capacity, why = max(before, most.size), most.why
+    elif least is not None and proposal.change < 0 and proposal.capacity < least.size:
+        capacity, why = min(before, least.size), least.why
+    else:
+        return proposal
+    return dataclasses.replace(proposal, capacity=capacity, change=capacity - before, held_back=why)
 
 
 def is_scale_out(proposal: Proposal, policy: ScalingPolicy, group: Group, record: GroupRecord) -> bool:
@@ -79,14 +93,18 @@ def winner(own: Proposal, scale_outs: Sequence[Proposal], at: Situation) -> Prop
 
 def decide(ask: Ask, own: Proposal, at: Situation) -> Answer:
     """Move the group or hold it, with the reason. Total."""
-    proposal = winner(own, at.scale_outs, at) if own.measured else own
+    wished = winner(own, at.scale_outs, at) if own.measured else own
+    proposal = within_reach(wished, at.record)
     found = objection(proposal, at)
     if found is not None:
         return Answer(held(ask, proposal, at, found), at.record)
-    record = moved(at.record, proposal.capacity, cooldown=proposal.cooldown, by=proposal.policy or ask.actor.name)
+    by = proposal.policy or ask.actor.name
+    record = moved(at.record, proposal.capacity, cooldown=proposal.cooldown, by=by, order=proposal.order)
     text = f"{proposal.change:+d} by {proposal.policy or ask.actor.name}"
     if proposal.policy != own.policy:
         text += f", the largest of {len(at.scale_outs)} that alarms ask for"
+    if proposal.held_back:
+        text += f", and not {wished.change:+d}: {proposal.held_back}"
     return Answer(_decision(ask, proposal, at, "scale", ask.reason, text), record)
 
 
@@ -105,6 +123,7 @@ def _decision(ask: Ask, proposal: Proposal, at: Situation, verb: str, reason: Re
         "max_size": limits.max_size,
         "proposed": proposal.capacity,
         **({"begins": proposal.begins, "reporting": list(proposal.reporting)} if proposal.measured else {}),
+        **_told(at.record),
         **ask.inputs,
     }
     return Decision(
@@ -123,6 +142,18 @@ def _decision(ask: Ask, proposal: Proposal, at: Situation, verb: str, reason: Re
         inputs=inputs,
         generation=ask.generation,
     )
+
+
+def _told(record: GroupRecord) -> dict[str, Any]:
+    """What the target has told of the group, as far as there is anything."""
+    told = {
+        "failed": list(record.failed),
+        "maintenance": list(record.maintenance),
+        "most": None if record.most is None else record.most.size,
+        "least": None if record.least is None else record.least.size,
+        "facts": dict(record.facts),
+    }
+    return {key: value for key, value in told.items() if value or value == 0}
 
 
 def scheduled(schedule: Schedule, ask: Ask, at: Situation) -> Answer:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from autoscaler.scaling.policy import Order
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,6 +23,13 @@ class Limits(msgspec.Struct, frozen=True):
         return max(self.min_size, min(self.max_size, wanted))
 
 
+class Bound(msgspec.Struct, frozen=True):
+    """A size beyond which a target does not go, in members, and the target's reason."""
+
+    size: int
+    why: str
+
+
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """A group as declared.
 
@@ -28,7 +37,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         project_id: owner; "" is the operator's.
         desired_capacity: members to begin with, where the target has none of its own yet; None means min_size.
         cooldown: seconds, for policies that name none; Heat's meaning.
-        target_type: ``process``, ``http`` or ``dry_run``.
+        target_type: ``process``, ``heat``, ``http`` or ``dry_run``.
         target: the target's own options.
         enforce: a change made behind our back is corrected instead of respected.
         min_reporting: share of the ready members that must report in each decisive granule before a scale-in.
@@ -147,10 +156,18 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
         size: members last seen at the target, serving or not; None while it was never read.
         ready: of them, those that serve.
         members: ids of the ready members; a measure's resource_id is compared with them.
+        failed: names of members that have failed; ``size`` counts them.
+        maintenance: ids of members that somebody is moving or rebuilding.
+        busy: what is under way at the target; while it is not "" no size there is final.
+        trouble: why the target could not do what it was last asked for; "" where it could.
+        most: what the target would let the group grow to; None where nothing is known.
+        least: what it would let it shrink to.
+        wanted: members that the target would go back to by itself; None where it keeps what it has.
+        facts: what else the target tells, by a short name.
         observed_at: Unix seconds of that look.
         unreachable: why the target could not be read last time; "" when it could.
         drifted: size seen once that nobody here asked for; believed when seen again.
-        resizing: desired_capacity was decided and not yet seen at the target.
+        resizing: desired_capacity was decided and not yet seen at the target, or not yet kept there.
         fence: raised by each new desired_capacity; a target refuses an older one.
         attempts: failed tries of the resize that is under way.
         retry_at: Unix seconds before which it is not tried again.
@@ -160,6 +177,7 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
         cooldown_by: policy or schedule that it was recorded for.
         pending_cooldown: seconds to record when the resize that is under way ends.
         pending_by: policy or schedule that asked for it.
+        pending_order: who goes first in the resize that is under way.
         min_size: bound set by a schedule; None means the declared one.
         max_size: bound set by a schedule; None means the declared one.
         declared: the declared limits that these bounds were set over; others undo them.
@@ -178,6 +196,14 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None
     ready: int = 0
     members: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    maintenance: tuple[str, ...] = ()
+    busy: str = ""
+    trouble: str = ""
+    most: Bound | None = None
+    least: Bound | None = None
+    wanted: int | None = None
+    facts: Mapping[str, str] = msgspec.field(default_factory=dict)
     observed_at: float | None = None
     unreachable: str = ""
     drifted: int | None = None
@@ -191,6 +217,7 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     cooldown_by: str = ""
     pending_cooldown: float = 0.0
     pending_by: str = ""
+    pending_order: Order = Order.ANY
     min_size: int | None = None
     max_size: int | None = None
     declared: Limits | None = None

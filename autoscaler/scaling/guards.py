@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from autoscaler.scaling.cooldown import cooling
 from autoscaler.scaling.decision import Reason
 from autoscaler.scaling.group import Group, GroupRecord
+from autoscaler.scaling.policy import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Proposal:
         min_reporting: share of the ready members that must have reported; 0 asks nothing.
         cooldown: seconds to record when the resize ends.
         passes_cooldown: it comes at its own time or by force.
+        order: who goes first if it makes the group smaller.
+        held_back: why the target would not go as far as was asked for; "" where it would.
     """
 
     capacity: int
@@ -47,6 +50,8 @@ class Proposal:
     min_reporting: float = 0.0
     cooldown: float = 0.0
     passes_cooldown: bool = False
+    order: Order = Order.ANY
+    held_back: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,8 @@ def iso(time: float) -> str:
 
 def size_known(_: Proposal, at: Situation) -> Objection | None:
     """A group whose target cannot be read is not a group of nobody."""
+    if at.record.desired_capacity is None and at.record.busy and not at.record.unreachable:
+        return Objection(Reason.SIZE_UNKNOWN, f"the target has not come to rest yet: {at.record.busy}")
     if at.record.desired_capacity is None or at.record.size is None:
         return Objection(Reason.SIZE_UNKNOWN, f"the target was never read{_why(at.record.unreachable)}")
     if at.record.unreachable:
@@ -99,6 +106,8 @@ def changes_something(proposal: Proposal, at: Situation) -> Objection | None:
     """As in Heat, what changes nothing is left before cooldown is looked at."""
     if proposal.change:
         return None
+    if proposal.held_back:
+        return Objection(Reason.NO_ROOM, f"already {proposal.capacity}: {proposal.held_back}")
     limits = at.record.limits(at.group)
     size = proposal.capacity
     if size in (limits.min_size, limits.max_size):
@@ -144,10 +153,19 @@ def fresh(proposal: Proposal, at: Situation) -> Objection | None:
 
 
 def nothing_in_flight(_: Proposal, at: Situation) -> Objection | None:
-    """One resize at a time."""
-    if not at.record.resizing:
+    """One resize at a time, whoever makes it."""
+    if at.record.resizing:
+        return Objection(Reason.IN_FLIGHT, f"a resize to {at.record.desired_capacity} is under way")
+    if at.record.busy:
+        return Objection(Reason.IN_FLIGHT, f"the target is busy: {at.record.busy}")
+    return None
+
+
+def nobody_in_maintenance(proposal: Proposal, at: Situation) -> Objection | None:
+    """Members that somebody is moving or rebuilding do not serve meanwhile, and are not gone."""
+    if proposal.change >= 0 or not at.record.maintenance:
         return None
-    return Objection(Reason.IN_FLIGHT, f"a resize to {at.record.desired_capacity} is under way")
+    return Objection(Reason.MAINTENANCE, f"moved or rebuilt at this moment: {', '.join(at.record.maintenance)}")
 
 
 def rested(proposal: Proposal, at: Situation) -> Objection | None:
@@ -175,6 +193,7 @@ GUARDS: Sequence[Guard] = (
     members_reported,
     fresh,
     nothing_in_flight,
+    nobody_in_maintenance,
     rested,
     no_scale_out_active,
 )

@@ -15,6 +15,17 @@ class AdjustmentType(StrEnum):
     PERCENT_CHANGE_IN_CAPACITY = "percent_change_in_capacity"
 
 
+class Order(StrEnum):
+    """Which members go first when a group shrinks."""
+
+    ANY = ""
+    """As the target likes."""
+    OLDEST = "oldest"
+    NEWEST = "newest"
+    UNHEALTHY = "unhealthy"
+    """Those that have failed, then the oldest."""
+
+
 class ScalingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How an alarm's action moves a group.
 
@@ -22,6 +33,7 @@ class ScalingPolicy(msgspec.Struct, frozen=True, kw_only=True):
         scaling_adjustment: members; for ``percent_change_in_capacity`` percent of the present size.
         min_adjustment_step: members; only with percent. None means none.
         cooldown: seconds; None means the group's, 0 overrides it.
+        order: who goes first when it makes the group smaller.
     """
 
     name: str
@@ -30,6 +42,7 @@ class ScalingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     scaling_adjustment: float
     min_adjustment_step: int | None = None
     cooldown: float | None = None
+    order: Order = Order.ANY
     project_id: str = ""
 
 

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from autoscaler.scaling.cooldown import recorded
 from autoscaler.scaling.decision import Reason
 from autoscaler.scaling.group import Group, GroupRecord, Limits
+from autoscaler.scaling.policy import Order
+from autoscaler.scaling.status import TargetStatus
 
 FIRST_RETRY = 1.0
 LONGEST_RETRY = 60.0
@@ -31,7 +33,7 @@ class Seen:
     text: str = ""
 
 
-def moved(record: GroupRecord, capacity: int, *, cooldown: float, by: str) -> GroupRecord:
+def moved(record: GroupRecord, capacity: int, *, cooldown: float, by: str, order: Order = Order.ANY) -> GroupRecord:
     """The record once ``capacity`` members are wanted; the cooldown counts from the end of the resize, as in Heat."""
     return replace(
         record,
@@ -44,6 +46,7 @@ def moved(record: GroupRecord, capacity: int, *, cooldown: float, by: str) -> Gr
         drifted=None,
         pending_cooldown=cooldown,
         pending_by=by,
+        pending_order=order,
     )
 
 
@@ -61,34 +64,73 @@ def bounded(record: GroupRecord, group: Group, *, min_size: int | None, max_size
     return replace(kept, declared=declared, min_size=least, max_size=most)
 
 
-def seen(record: GroupRecord, group: Group, *, size: int, ready: int, members: tuple[str, ...], now: float) -> Seen:
-    """The record after the target was read.
+def looked(record: GroupRecord, status: TargetStatus, now: float) -> GroupRecord:
+    """The record with what a target has just said, and nothing concluded from it."""
+    return replace(
+        record,
+        size=status.size,
+        ready=status.ready_count,
+        members=tuple(status.ready),
+        failed=tuple(status.failed),
+        maintenance=tuple(status.maintenance),
+        busy=status.busy,
+        trouble=status.trouble,
+        most=status.most,
+        least=status.least,
+        wanted=status.wanted,
+        facts=dict(status.facts),
+        unreachable="",
+        observed_at=now,
+    )
 
-    Args:
-        size: members the target has, serving or not.
-        ready: of them, those that serve.
-        members: ids of those, where the target names them.
-    """
-    looked = replace(record, size=size, ready=ready, members=members, unreachable="", observed_at=now)
-    if record.desired_capacity is None:
+
+def seen(before: GroupRecord, group: Group, status: TargetStatus, *, now: float) -> Seen:
+    """The record after the target was read."""
+    record, size, wanted = looked(before, status, now), status.size, before.desired_capacity
+    if wanted is None:
+        if status.busy:
+            return Seen(record)  # what it begins with is not known before that is over
         capacity = _first_capacity(record, group, size)
-        return Seen(replace(looked, desired_capacity=capacity, resizing=size != capacity, fence=1))
-    if record.resizing and size == record.desired_capacity:
-        return Seen(_arrived(looked, now))
+        return Seen(replace(record, desired_capacity=capacity, resizing=not _kept(record, capacity), fence=1))
     if record.resizing:
-        # what moves is not given up
-        moves = record.size is not None and size != record.size
-        return Seen(replace(looked, drifted=None, attempts=0 if moves else record.attempts))
-    if size == record.desired_capacity:
-        return Seen(replace(looked, drifted=None))
+        return Seen(_under_way(before, record, wanted, now))
+    if status.busy:
+        return Seen(replace(record, drifted=None))  # somebody else's doing, which is not over yet
+    if size == wanted:
+        # a number that was changed since is an operator's word
+        return Seen(replace(record, drifted=None, resizing=before.wanted is None and not _kept(record, wanted)))
+    return _drifted(record, group, wanted, now)
+
+
+def _kept(record: GroupRecord, capacity: int) -> bool:
+    """Whether the target has ``capacity`` members, and would not go back to another number by itself."""
+    return record.size == capacity and record.wanted in (None, capacity)
+
+
+def _under_way(before: GroupRecord, record: GroupRecord, wanted: int, now: float) -> GroupRecord:
+    """A look at a resize."""
+    if not record.busy and not record.trouble and _kept(record, wanted):
+        return _arrived(record, now)
+    # what moves is not given up
+    moves = before.size is not None and record.size != before.size
+    return replace(record, drifted=None, attempts=0 if moves else record.attempts)
+
+
+def _drifted(record: GroupRecord, group: Group, wanted: int, now: float) -> Seen:
+    """A look at a size that nobody here has asked for."""
+    size = record.size
     if record.drifted != size:
-        return Seen(replace(looked, drifted=size))
+        return Seen(replace(record, drifted=size))
     if group.enforce:
-        text = f"somebody else made it {size}; set back to {record.desired_capacity}"
-        enforced = moved(looked, record.desired_capacity, cooldown=0.0, by="enforce")
-        return Seen(enforced, Reason.OUT_OF_BAND, text)
+        text = f"somebody else made it {size}; set back to {wanted}"
+        return Seen(moved(record, wanted, cooldown=0.0, by="enforce"), Reason.OUT_OF_BAND, text)
     text = f"somebody else made it {size}; respected"
-    return Seen(replace(looked, desired_capacity=size, drifted=None, resized_at=now), Reason.OUT_OF_BAND, text)
+    respected = replace(record, desired_capacity=size, drifted=None, resized_at=now)
+    if record.wanted not in (None, size):
+        # else the target would undo it at the next opportunity
+        respected = replace(respected, resizing=True, fence=record.fence + 1, attempts=0, retry_at=None, error="")
+        text += f", and kept: the target would go back to {record.wanted}"
+    return Seen(respected, Reason.OUT_OF_BAND, text)
 
 
 def _first_capacity(record: GroupRecord, group: Group, size: int) -> int:
@@ -115,27 +157,34 @@ def _arrived(record: GroupRecord, now: float) -> GroupRecord:
         cooldown_by=record.cooldown_by if end == record.cooldown_end else record.pending_by,
         pending_cooldown=0.0,
         pending_by="",
+        pending_order=Order.ANY,
     )
 
 
-def asked(record: GroupRecord, group: Group, *, now: float) -> Seen:
+def asked(record: GroupRecord, group: Group, *, now: float, again: float | None = None) -> Seen:
     """The record after a target took the request for a resize, which it may take its time to follow.
 
-    It is asked again each minute; one that shows no progress at all for ``max_attempts`` of these is given up.
+    It is asked again each minute, or after ``again`` seconds; one that shows no progress at all for ``max_attempts`` of
+    these is given up.
     """
-    return failed(
-        record, group, f"asked for {record.desired_capacity}, {record.size} so far", now=now, delay=LONGEST_RETRY
-    )
+    delay = LONGEST_RETRY if again is None else again
+    text = f"asked for {record.desired_capacity}, {record.size} so far"
+    return failed(record, group, record.trouble or text, now=now, delay=delay)
 
 
-def failed(record: GroupRecord, group: Group, error: str, *, now: float, delay: float | None) -> Seen:
+def failed(
+    record: GroupRecord, group: Group, error: str, *, now: float, delay: float | None, tried: bool = True
+) -> Seen:
     """The record after a resize could not be asked for, or did not come about.
 
     Backs off up to a minute; after ``max_attempts`` the wish is given up for the size that is there. A failed resize
     records no cooldown, as in Heat.
+
+    Args:
+        tried: False where the target has to be waited for, which is no attempt.
     """
-    attempts = record.attempts + 1
-    if attempts < group.max_attempts or record.size is None:
+    attempts = record.attempts + tried
+    if not tried or attempts < group.max_attempts or record.size is None:
         wait = delay if delay is not None else min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(attempts - 1, 10))
         return Seen(replace(record, attempts=attempts, error=error, retry_at=now + wait))
     given_up = replace(
@@ -147,6 +196,7 @@ def failed(record: GroupRecord, group: Group, error: str, *, now: float, delay: 
         error=error,
         pending_cooldown=0.0,
         pending_by="",
+        pending_order=Order.ANY,
     )
     text = f"gave up {record.desired_capacity} after {attempts} attempts: {error}"
     return Seen(given_up, Reason.CAPACITY_UNAVAILABLE, text)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autoscaler.ports import TargetStatus
 from autoscaler.scaling.group import Group
+from autoscaler.scaling.policy import Order
+from autoscaler.scaling.status import TargetStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Plant:
     """
 
     resident = False
+    pace = 0.5
 
     def __init__(self, *, obedient: bool) -> None:
         self._obedient = obedient
@@ -40,7 +42,15 @@ class Plant:
         stand = self._stands.get(group.name, Stand(first, first))
         return TargetStatus(size=stand.size, ready=(), counted_ready=stand.ready)
 
-    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:  # noqa: ARG002
+    async def resize(
+        self,
+        group: Group,
+        capacity: int,
+        *,
+        fence: int,  # noqa: ARG002
+        deadline: float,  # noqa: ARG002
+        order: Order = Order.ANY,  # noqa: ARG002
+    ) -> None:
         """Have the size at once, where the plant is obedient."""
         if self._obedient:
             self._stands[group.name] = Stand(capacity, capacity)

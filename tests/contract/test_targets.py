@@ -23,6 +23,7 @@ from autoscaler.adapters.targets.process import ProcessTarget
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Target, TargetStatus
 from autoscaler.scaling.group import Group
+from autoscaler.scaling.policy import Order
 
 pytestmark = pytest.mark.slow  # a second or more in all
 
@@ -207,6 +208,21 @@ async def test_members_that_stay_keep_their_ids(subject: Subject) -> None:
     assert set(after.ready) <= set(before.ready)
 
 
+async def test_a_target_at_rest_is_not_busy_and_keeps_what_it_has(subject: Subject) -> None:
+    await subject.target.resize(subject.group, 2, fence=1, deadline=5)
+    status = await settled(subject, 2)
+    assert (status.busy, status.trouble, list(status.failed)) == ("", "", [])
+    assert status.wanted in (None, 2)
+
+
+@pytest.mark.parametrize("order", [order for order in Order if order])
+async def test_an_order_changes_who_goes_and_not_how_many(subject: Subject, order: Order) -> None:
+    await subject.target.resize(subject.group, 4, fence=1, deadline=5)
+    await settled(subject, 4)
+    await subject.target.resize(subject.group, 2, fence=2, deadline=5, order=order)
+    await settled(subject, 2)
+
+
 async def test_released_resident_members_end_and_others_stay(subject: Subject) -> None:
     await subject.target.resize(subject.group, 2, fence=5, deadline=5)
     await settled(subject, 2)
@@ -246,6 +262,15 @@ async def test_members_have_the_lowest_free_numbers_and_the_newest_goes_first() 
         again = await grown(target, web, 3, fence=3)
         assert list(again) == ["web-1", "web-2", "web-3"]
         assert again["web-3"] != pids["web-3"]
+
+
+async def test_the_oldest_go_first_where_that_is_asked_for() -> None:
+    web = group(command=SLEEPER)
+    async with ProcessTarget() as target:
+        pids = await grown(target, web, 3)
+        await target.resize(web, 1, fence=2, deadline=5, order=Order.OLDEST)
+        await settled(Subject(target, web, web, names=True), 1)
+        assert target.pids("web") == {"web-3": pids["web-3"]}
 
 
 async def test_a_member_knows_its_name_and_none_of_the_controllers_settings(
@@ -653,6 +678,16 @@ async def test_the_twin_can_be_unreadable_slow_short_and_deaf() -> None:
     await target.resize(group(), 1, fence=2, deadline=1)
     assert (await target.status(group())).size == 3
     assert [resize.capacity for resize in target.resizes] == [5, 1]
+
+
+async def test_the_twin_says_what_it_is_told_to_say() -> None:
+    target = MemoryTarget()
+    target.said = {"busy": "updating", "failed": ["web-2"], "wanted": 1}
+    target.again = 2.5
+    assert await target.resize(group(), 3, fence=1, deadline=1, order=Order.NEWEST) == 2.5
+    status = await target.status(group())
+    assert (status.size, status.busy, status.failed, status.wanted) == (3, "updating", ["web-2"], 3)
+    assert target.resizes[-1].order is Order.NEWEST
 
 
 async def test_the_twin_changes_behind_the_controllers_back_and_has_members_that_do_not_serve() -> None:

@@ -68,7 +68,7 @@ class Bench:
             heat=self.heat,
             wedged_after=60.0 if self.heat is None else self.heat.wedged_after,
             repair=self.heat is not None and self.heat.repairable,
-            targets={"dry_run": self.target},
+            targets=dict.fromkeys(("dry_run", "process"), self.target),
             calendar=CronCalendar(),
             replica=name,
             jitter=lambda: 0.5,

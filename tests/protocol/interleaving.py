@@ -129,6 +129,7 @@ class Members:
     """See :class:`autoscaler.ports.Target`."""
 
     resident = False
+    pace = 0.5
 
     def __init__(self, around: Surroundings, told: Callable[[object], None]) -> None:
         self._around = around
@@ -139,7 +140,7 @@ class Members:
         self._told(self._around.size)
         return TargetStatus(size=self._around.size, ready=(), counted_ready=self._around.size)
 
-    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:
+    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float, order: str = "") -> None:
         await stop("resize")
         self._around.resizes.append((capacity, fence))
         self._around.size = capacity

@@ -55,6 +55,7 @@ class Members:
     """See :class:`autoscaler.ports.Target`."""
 
     resident = False
+    pace = 0.5
 
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
@@ -64,7 +65,7 @@ class Members:
         size = resizes[-1]["size"] if resizes else FIRST_SIZE
         return TargetStatus(size=size, ready=(), counted_ready=size)
 
-    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:
+    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float, order: str = "") -> None:
         self._outside.say("put", {"size": capacity, "fence": fence})
 
     async def release(self, group: Group) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from autoscaler.adapters.targets.fences import Fences
 from autoscaler.declarations.targets import DryRunOptions
-from autoscaler.ports import TargetStatus
+from autoscaler.scaling.policy import Order
+from autoscaler.scaling.status import TargetStatus
 
 if TYPE_CHECKING:
     from autoscaler.scaling.group import Group
@@ -19,6 +20,7 @@ class DryRunTarget:
     """
 
     resident = True
+    pace = 0.5
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
@@ -31,7 +33,15 @@ class DryRunTarget:
             size = _first(group)
         return TargetStatus(size=size, ready=(), counted_ready=size)
 
-    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:  # noqa: ARG002
+    async def resize(
+        self,
+        group: Group,
+        capacity: int,
+        *,
+        fence: int,
+        deadline: float,  # noqa: ARG002
+        order: Order = Order.ANY,  # noqa: ARG002
+    ) -> None:
         """Remember ``capacity``."""
         self._fences.enter(group.name, fence)
         self._sizes[group.name] = capacity

@@ -10,8 +10,9 @@ import msgspec
 from autoscaler.adapters import http
 from autoscaler.declarations.targets import HttpOptions
 from autoscaler.errors import PermanentError, TemporaryError
-from autoscaler.ports import TargetStatus
 from autoscaler.redaction import redacted
+from autoscaler.scaling.policy import Order
+from autoscaler.scaling.status import TargetStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ class HttpTarget:
     """
 
     resident = False
+    pace = 0.5
 
     def __init__(self, client: httpx.AsyncClient | None = None) -> None:
         self._client = client
@@ -75,8 +77,16 @@ class HttpTarget:
         except PermanentError as error:
             raise TemporaryError(str(error)) from error
 
-    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:
-        """PUT the size."""
+    async def resize(
+        self,
+        group: Group,
+        capacity: int,
+        *,
+        fence: int,
+        deadline: float,
+        order: Order = Order.ANY,  # noqa: ARG002
+    ) -> None:
+        """PUT the size; the service itself knows who goes first."""
         options = _options(group)
         headers = _headers(options) | {
             "content-type": "application/json",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoscaler.adapters.targets.fences import Fences
 from autoscaler.errors import TemporaryError
-from autoscaler.ports import TargetStatus
+from autoscaler.scaling.policy import Order
+from autoscaler.scaling.status import TargetStatus
 
 if TYPE_CHECKING:
     from autoscaler.errors import AutoscalerError
@@ -23,6 +24,7 @@ class Resize:
     group: str
     capacity: int
     fence: int
+    order: Order = Order.ANY
 
 
 class MemoryTarget:
@@ -39,7 +41,12 @@ class MemoryTarget:
         fails_after_work: a scripted resize failure comes after the resize was done: the answer got lost.
         unready: ids of members that do not serve.
         named: whether the members' ids are told.
+        said: what each reading says besides size and members, such as ``{"busy": "…", "failed": ["web-2"]}``.
+        says_then: what readings say from the next resize on; None leaves it.
+        again: what each resize answers.
     """
+
+    pace = 0.5
 
     def __init__(self, *, resident: bool = False, named: bool = True, stride: int | None = None) -> None:
         self.resident = resident
@@ -54,6 +61,9 @@ class MemoryTarget:
         self.deaf = False
         self.fails_after_work = False
         self.unready: set[str] = set()
+        self.said: dict[str, Any] = {}
+        self.says_then: dict[str, Any] | None = None
+        self.again: float | None = None
         self._sizes: dict[str, int] = {}
         self._wanted: dict[str, int] = {}
         self._fences = Fences()
@@ -71,10 +81,12 @@ class MemoryTarget:
         size = self._sizes.get(group.name, 0)
         ready = [member for member in _members(group.name, size) if member not in self.unready]
         if self.named:
-            return TargetStatus(size=size, ready=ready)
-        return TargetStatus(size=size, ready=(), counted_ready=len(ready))
+            return TargetStatus(size=size, ready=ready, **self.said)
+        return TargetStatus(size=size, ready=(), counted_ready=len(ready), **self.said)
 
-    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:
+    async def resize(
+        self, group: Group, capacity: int, *, fence: int, deadline: float, order: Order = Order.ANY
+    ) -> float | None:
         """Do as scripted."""
         try:
             async with asyncio.timeout(deadline):
@@ -85,13 +97,18 @@ class MemoryTarget:
         if failure is not None and not self.fails_after_work:
             raise failure
         self._fences.enter(group.name, fence)
-        self.resizes.append(Resize(group.name, capacity, fence))
+        self.resizes.append(Resize(group.name, capacity, fence, order))
+        if self.says_then is not None:
+            self.said, self.says_then = self.says_then, None
+        if "wanted" in self.said:
+            self.said["wanted"] = capacity
         if not self.deaf:
             self._wanted[group.name] = capacity if self.limit is None else min(capacity, self.limit)
             if self.stride is None:
                 self._sizes[group.name] = self._wanted[group.name]
         if failure is not None:
             raise failure
+        return self.again
 
     async def release(self, group: Group) -> None:
         """End the members if they are resident."""

@@ -20,7 +20,8 @@ from autoscaler.adapters.targets import guard, member
 from autoscaler.adapters.targets.fences import Fences
 from autoscaler.declarations.targets import ProcessOptions
 from autoscaler.errors import PermanentError, TemporaryError
-from autoscaler.ports import TargetStatus
+from autoscaler.scaling.policy import Order
+from autoscaler.scaling.status import TargetStatus
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -77,6 +78,7 @@ class ProcessTarget:
     """
 
     resident = True
+    pace = 0.5
 
     def __init__(self, *, restart_delay: float = 0.5, longest_delay: float = 30.0) -> None:
         self._restart_delay = restart_delay
@@ -110,8 +112,10 @@ class ProcessTarget:
         ready = [slot.id for slot in members.staying() if slot.process is not None and slot.serves_at <= now]
         return TargetStatus(size=len(members.slots), ready=ready)
 
-    async def resize(self, group: Group, capacity: int, *, fence: int, deadline: float) -> None:
-        """Fill free slots, or send the newest members away; both happen after this returns."""
+    async def resize(
+        self, group: Group, capacity: int, *, fence: int, deadline: float, order: Order = Order.ANY
+    ) -> None:
+        """Fill free slots, or send the newest members away, the oldest if told so; both happen after this returns."""
         try:
             async with asyncio.timeout(deadline):
                 await self._watched(group)
@@ -124,7 +128,8 @@ class ProcessTarget:
         staying = members.staying()
         if capacity > len(staying):
             _check(group.name, members.options)
-        _send_away(reversed(staying[capacity:]))
+        leaving = max(0, len(staying) - capacity)
+        _send_away(staying[:leaving] if order is Order.OLDEST else reversed(staying[capacity:]))
         for _ in range(capacity - len(staying)):
             self._fill(members)
 

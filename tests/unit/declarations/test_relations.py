@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.declarations.examples import GROUP, IN, OUT, aggregation, refused, threshold
+from autoscaler.errors import DeclarationError
+from tests.unit.declarations.examples import GROUP, IN, OUT, aggregation, declared, refused, threshold
 
 TO_FIVE = IN | {"adjustment_type": "exact_capacity", "scaling_adjustment": 5}
 TO_MOST = IN | {"adjustment_type": "exact_capacity", "scaling_adjustment": 10}
@@ -92,3 +93,36 @@ def test_many_things_are_checked_in_little_time() -> None:
     policies = [OUT | {"name": f"p{i}"} for i in range(1000)]
 
     assert refused(groups=[GROUP], policies=policies, alarms=alarms) == []
+
+
+PROCESS = {**GROUP, "target": {"type": "process", "command": ["x"]}}
+
+
+@pytest.mark.parametrize(
+    ("group", "policy", "order", "words"),
+    [
+        pytest.param(PROCESS, IN, "newest", "", id="a-target-that-can"),
+        pytest.param(
+            PROCESS, IN, "unhealthy", "expected one of oldest, newest for a target of type process", id="not-this-one"
+        ),
+        pytest.param(GROUP, IN, "oldest", "expected none for a target of type dry_run", id="a-target-that-cannot"),
+        pytest.param(
+            PROCESS, OUT, "oldest", "expected only with a policy that can make its group smaller", id="nobody-goes"
+        ),
+        pytest.param(
+            PROCESS, IN, "newset", "expected one of oldest, newest, unhealthy, got 'newset'; did you mean \"newest\"?",
+            id="mistyped",
+        ),
+    ],
+)  # fmt: skip
+def test_who_goes_first_is_said_only_where_it_can_be_done(
+    group: dict[str, Any], policy: dict[str, Any], order: str, words: str
+) -> None:
+    asked = {"groups": [group], "policies": [{**policy, "order": order}]}
+    if not words:
+        assert declared(**asked).policies["in"].order == order
+        return
+    with pytest.raises(DeclarationError) as caught:
+        declared(**asked)
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.expected) == ("policies[0].order", words)

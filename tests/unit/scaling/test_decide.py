@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from autoscaler.scaling.decide import Ask, decide, is_scale_out, proposed, scheduled, winner, with_declared_bounds
 from autoscaler.scaling.decision import Reason
-from autoscaler.scaling.group import Actor, Group, GroupRecord, Limits, Pause
+from autoscaler.scaling.group import Actor, Bound, Group, GroupRecord, Limits, Pause
 from autoscaler.scaling.guards import Proposal, Situation
-from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
+from autoscaler.scaling.policy import AdjustmentType, Order, ScalingPolicy, Schedule
 
 GROUP = Group(name="web", min_size=1, max_size=10, cooldown=20.0)
 RECORD = GroupRecord(desired_capacity=4, size=4, ready=4, declared=Limits(1, 10))
@@ -200,3 +200,59 @@ def test_new_declared_bounds_replace_those_of_schedules_and_record_no_cooldown()
     assert (answer.decision.reason, answer.decision.to) == (Reason.BOUNDS, 5)
     assert (answer.record.declared, answer.record.min_size, answer.record.max_size) == (Limits(5, 10), None, None)
     assert answer.record.pending_cooldown == 0.0
+
+
+QUOTA, TEMPLATE = Bound(5, "quota: 5 instances"), Bound(3, "the template's min_size")
+
+
+@pytest.mark.parametrize(
+    ("proposal", "bounds", "to", "reason", "text"),
+    [
+        pytest.param(
+            OUT, {"most": QUOTA}, 5, Reason.POLICY, "+1 by out, and not +2: quota: 5 instances", id="half-the-way-out"
+        ),
+        pytest.param(
+            dataclasses.replace(OUT, capacity=2, change=-2, min_reporting=0.0),
+            {"least": TEMPLATE},
+            3,
+            Reason.POLICY,
+            "-1 by out, and not -2: the template's min_size",
+            id="half-the-way-in",
+        ),
+        pytest.param(
+            OUT, {"most": Bound(4, "full")}, 4, Reason.NO_ROOM, "already 4: full", id="nothing-more"
+        ),
+        pytest.param(
+            OUT, {"most": Bound(1, "full")}, 4, Reason.NO_ROOM, "already 4: full", id="a-bound-below-takes-nobody-away"
+        ),
+        pytest.param(OUT, {"most": Bound(6, "full")}, 6, Reason.POLICY, "+2 by out", id="just-room-enough"),
+        pytest.param(OUT, {"least": Bound(9, "few")}, 6, Reason.POLICY, "+2 by out", id="a-floor-adds-nobody"),
+    ],
+)  # fmt: skip
+def test_a_decision_goes_as_far_as_the_target_does(
+    proposal: Proposal, bounds: dict[str, Bound], to: int, reason: Reason, text: str
+) -> None:
+    answer = decide(ALARM, proposal, at(**bounds))
+
+    assert (answer.decision.to, answer.decision.reason, answer.decision.text) == (to, reason, text)
+    assert answer.record.desired_capacity == to
+
+
+def test_a_schedule_goes_as_far_as_the_target_does() -> None:
+    answer = scheduled(schedule(desired_capacity=8), CLOCK, at(most=QUOTA))
+
+    assert (answer.decision.to, answer.record.desired_capacity) == (5, 5)
+
+
+def test_what_the_target_tells_stands_beside_the_other_inputs() -> None:
+    told = {"failed": ("b",), "most": QUOTA, "facts": {"heat cooldown until": "12:00"}}
+    inputs = decide(ALARM, OUT, at(**told)).decision.inputs
+
+    assert (inputs["failed"], inputs["most"], inputs["facts"]) == (["b"], 5, {"heat cooldown until": "12:00"})
+    assert not {"failed", "maintenance", "most", "least", "facts"} & decide(ALARM, OUT, at()).decision.inputs.keys()
+
+
+def test_a_policys_order_goes_with_its_resize() -> None:
+    proposal = proposed(policy(-1, order=Order.NEWEST), GROUP, RECORD)
+
+    assert decide(ALARM, proposal, at()).record.pending_order is Order.NEWEST

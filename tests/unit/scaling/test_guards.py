@@ -110,6 +110,30 @@ def test_a_group_at_rest_may_move(proposal: Proposal) -> None:
         pytest.param(OUT, at(resizing=True), Objection(Reason.IN_FLIGHT, "a resize to 4 is under way"), id="in-flight"),
         pytest.param(
             OUT,
+            at(busy="UPDATE_IN_PROGRESS"),
+            Objection(Reason.IN_FLIGHT, "the target is busy: UPDATE_IN_PROGRESS"),
+            id="somebody-elses-doing-in-flight",
+        ),
+        pytest.param(
+            OUT,
+            at(desired_capacity=None, busy="CREATE_IN_PROGRESS"),
+            Objection(Reason.SIZE_UNKNOWN, "the target has not come to rest yet: CREATE_IN_PROGRESS"),
+            id="being-made",
+        ),
+        pytest.param(
+            IN,
+            at(maintenance=("a", "c"), cooldown_end=120.0),
+            Objection(Reason.MAINTENANCE, "moved or rebuilt at this moment: a, c"),
+            id="in-maintenance",
+        ),
+        pytest.param(
+            dataclasses.replace(OUT, capacity=4, change=0, held_back="quota: 4 instances"),
+            at(),
+            Objection(Reason.NO_ROOM, "already 4: quota: 4 instances"),
+            id="no-room",
+        ),
+        pytest.param(
+            OUT,
             at(cooldown_end=120.0, cooldown_by="out"),
             Objection(Reason.COOLDOWN, "cooling down until 1970-01-01T00:02:00Z (recorded for out)", 120.0),
             id="cooldown",
@@ -144,6 +168,7 @@ def test_each_guard_says_why_and_until_when(proposal: Proposal, situation: Situa
         pytest.param(OUT, at(paused=paused(direction="in")), id="a-pause-of-the-other-direction"),
         pytest.param(OUT, at(paused=paused(until=100.0)), id="a-pause-that-is-over"),
         pytest.param(OUT, at(ready=10), id="silent-members-do-not-hold-a-scale-out"),
+        pytest.param(OUT, at(maintenance=("a",)), id="maintenance-does-not-hold-a-scale-out"),
         pytest.param(dataclasses.replace(OUT, resting_on_missing=True), at(), id="nor-does-missing-data"),
         pytest.param(dataclasses.replace(IN, reporting=(4, 4)), at(ready=5), id="eight-of-ten-are-enough"),
         pytest.param(

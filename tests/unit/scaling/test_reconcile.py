@@ -6,16 +6,18 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler.scaling.decision import Reason
-from autoscaler.scaling.group import Group, GroupRecord, Limits
-from autoscaler.scaling.reconcile import LONGEST_RETRY, Seen, bounded, failed, moved, seen
+from autoscaler.scaling.group import Bound, Group, GroupRecord, Limits
+from autoscaler.scaling.policy import Order
+from autoscaler.scaling.reconcile import LONGEST_RETRY, Seen, asked, bounded, failed, moved, seen
+from autoscaler.scaling.status import TargetStatus
 
 GROUP = Group(name="web", min_size=1, max_size=10, max_attempts=3)
 RESTING = GroupRecord(desired_capacity=4, size=4, ready=4, observed_at=90.0, fence=2)
 UNDER_WAY = moved(RESTING, 6, cooldown=30.0, by="out")
 
 
-def look(record: GroupRecord, size: int, *, group: Group = GROUP, now: float = 100.0) -> Seen:
-    return seen(record, group, size=size, ready=size, members=tuple(f"m{n}" for n in range(size)), now=now)
+def look(record: GroupRecord, size: int, *, group: Group = GROUP, now: float = 100.0, **said: Any) -> Seen:
+    return seen(record, group, TargetStatus(size, tuple(f"m{n}" for n in range(size)), **said), now=now)
 
 
 def test_a_move_is_wanted_under_a_new_fence_and_forgets_the_last_ones_trouble() -> None:
@@ -129,6 +131,110 @@ def test_it_is_not_given_up_for_a_size_that_is_not_known() -> None:
     found = failed(replace(UNDER_WAY, attempts=99, size=None), GROUP, "no room", now=100.0, delay=None)
 
     assert (found.reason, found.record.desired_capacity, found.record.resizing) == (None, 6, True)
+
+
+def test_what_the_target_tells_is_kept() -> None:
+    told = {
+        "busy": "moving", "trouble": "no host", "failed": ["b"], "maintenance": ["c"],
+        "most": Bound(7, "quota"), "least": Bound(2, "template"), "wanted": 4, "facts": {"zone": "one"},
+    }  # fmt: skip
+    record = look(RESTING, 4, **told).record
+
+    kept = {name: getattr(record, name) for name in told}
+    assert kept == told | {"failed": ("b",), "maintenance": ("c",)}
+
+
+@pytest.mark.parametrize(
+    ("said", "resizing"),
+    [
+        pytest.param({}, False, id="it-is-there"),
+        pytest.param({"busy": "updating"}, True, id="it-is-not-over"),
+        pytest.param({"trouble": "no valid host"}, True, id="it-has-failed"),
+        pytest.param({"wanted": 6}, False, id="it-will-stay"),
+        pytest.param({"wanted": 4}, True, id="it-would-not-stay"),
+    ],
+)
+def test_a_size_is_reached_once_the_target_is_done_and_keeps_it(said: dict[str, Any], *, resizing: bool) -> None:
+    record = look(UNDER_WAY, 6, **said).record
+
+    assert record.resizing is resizing
+    assert record.cooldown_end == (None if resizing else 130.0)
+
+
+def test_cooldown_counts_from_the_moment_at_which_the_target_is_done() -> None:
+    busy = look(UNDER_WAY, 6, now=110.0, busy="updating").record
+    done = look(busy, 6, now=140.0).record
+
+    assert (done.resizing, done.resized_at, done.cooldown_end) == (False, 140.0, 170.0)
+
+
+def test_nothing_is_concluded_from_a_size_while_the_target_is_busy() -> None:
+    record = look(look(RESTING, 7, busy="an update").record, 7, busy="an update").record
+
+    assert (record.desired_capacity, record.drifted, record.size) == (4, None, 7)
+    assert look(look(record, 7).record, 7).reason is Reason.OUT_OF_BAND
+
+
+def test_what_a_group_begins_with_is_not_known_while_the_target_is_busy() -> None:
+    unknown = look(GroupRecord(), 2, busy="being made").record
+
+    assert (unknown.desired_capacity, unknown.size, unknown.resizing) == (None, 2, False)
+    assert look(unknown, 3).record.desired_capacity == 3
+
+
+def test_a_group_that_would_go_back_is_made_to_stay_when_it_is_found() -> None:
+    record = look(GroupRecord(), 3, wanted=1).record
+
+    assert (record.desired_capacity, record.resizing) == (3, True)
+    stays = look(record, 3, wanted=3).record
+    assert (stays.resizing, stays.resized_at, stays.cooldown_end) == (False, None, None)
+
+
+def test_a_respected_change_is_made_to_stay() -> None:
+    found = look(look(RESTING, 5, wanted=4).record, 5, wanted=4)
+
+    assert (found.record.desired_capacity, found.record.resizing, found.record.fence) == (5, True, 3)
+    assert found.text == "somebody else made it 5; respected, and kept: the target would go back to 4"
+
+
+def test_an_operators_number_is_not_written_over() -> None:
+    """Who has changed the number that the target goes back to has something in mind."""
+    record = look(replace(RESTING, wanted=4), 4, wanted=9).record
+
+    assert (record.resizing, record.desired_capacity) == (False, 4)
+
+
+def test_the_order_travels_with_the_resize_and_ends_with_it() -> None:
+    record = moved(RESTING, 2, cooldown=0.0, by="in", order=Order.NEWEST)
+
+    assert record.pending_order is Order.NEWEST
+    assert look(record, 3).record.pending_order is Order.NEWEST
+    assert look(record, 2).record.pending_order is Order.ANY
+    given_up = failed(replace(record, attempts=2), GROUP, "no", now=100.0, delay=None).record
+    assert given_up.pending_order is Order.ANY
+
+
+def test_waiting_for_the_target_is_no_attempt() -> None:
+    patient = replace(UNDER_WAY, attempts=2)
+    found = failed(patient, GROUP, "cooling down", now=100.0, delay=40.0, tried=False)
+
+    assert (found.reason, found.record.attempts, found.record.retry_at) == (None, 2, 140.0)
+    assert found.record.error == "cooling down"
+
+
+def test_a_step_is_followed_by_the_next_and_the_whole_by_patience() -> None:
+    step = asked(UNDER_WAY, GROUP, now=100.0, again=1.0).record
+    whole = asked(UNDER_WAY, GROUP, now=100.0).record
+
+    assert (step.retry_at, whole.retry_at) == (101.0, 100.0 + LONGEST_RETRY)
+    assert (step.attempts, whole.attempts) == (1, 1)
+
+
+def test_what_is_given_up_is_told_in_the_targets_own_words() -> None:
+    troubled = replace(UNDER_WAY, attempts=2, size=6, trouble="ResourceInError: no valid host")
+    found = asked(troubled, GROUP, now=100.0)
+
+    assert found.text == "gave up 6 after 3 attempts: ResourceInError: no valid host"
 
 
 @pytest.mark.parametrize(
