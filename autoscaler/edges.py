@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +18,7 @@ from autoscaler.adapters.actions.trust import TrustAction
 from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
 from autoscaler.adapters.actions.zaqar import ZaqarAction
 from autoscaler.adapters.clock import now
+from autoscaler.adapters.clouds import Clouds
 from autoscaler.adapters.heat import Heat
 from autoscaler.adapters.keystone import Keystone, keystone_of
 from autoscaler.adapters.openstack import Service as CloudService
@@ -37,6 +37,7 @@ from autoscaler.adapters.sources.openstack import OpenStackSource
 from autoscaler.adapters.sources.trust import Trust
 from autoscaler.adapters.sources.udp import UdpSource
 from autoscaler.adapters.targets.dry_run import DryRunTarget
+from autoscaler.adapters.targets.heat import HeatTarget
 from autoscaler.adapters.targets.http import HttpTarget
 from autoscaler.adapters.targets.process import ProcessTarget
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
@@ -96,7 +97,7 @@ class Edges:
             _witnesses(settings),
             await _actions(settings, keystone, cloud, heat, stack),
             await _probes(settings, cloud, stack),
-            await _targets(stack),
+            await _targets(settings, cloud, stack),
             HeatOrchestration(heat),
         )
 
@@ -249,11 +250,7 @@ Cloud = Callable[[str, str | None], CloudService]
 
 
 async def _cloud(settings: Settings, keystone: Keystone | None, stack: contextlib.AsyncExitStack) -> Cloud:
-    ca = None if settings.keystone_ca is None else str(settings.keystone_ca)
-    try:
-        context = ssl.create_default_context(cafile=ca)
-    except OSError as error:
-        raise PermanentError(f"AUTOSCALER_KEYSTONE_CA: {ca}: {error}") from error
+    context = http.tls("AUTOSCALER_KEYSTONE_CA", str(settings.keystone_ca or ""))
     client = await stack.enter_async_context(http.client(verify=context))
 
     def service(kind: str, url: str | None) -> CloudService:
@@ -314,8 +311,16 @@ async def _probes(
     return probes
 
 
-async def _targets(stack: contextlib.AsyncExitStack) -> dict[str, Target]:
+async def _targets(settings: Settings, cloud: Cloud, stack: contextlib.AsyncExitStack) -> dict[str, Target]:
+    clouds = await stack.enter_async_context(Clouds(settings.clouds, clock=now, timeout=settings.webhook_timeout))
+
+    async def service(name: str, kind: str) -> CloudService:
+        if name:
+            return await clouds.service(name, kind)
+        return cloud(kind, settings.heat_url if kind == "orchestration" else None)
+
     return {
+        "heat": HeatTarget(service, now, wedged_after=settings.heat_wedged_after, repair=settings.heat_repair),
         "process": await stack.enter_async_context(ProcessTarget()),
         "http": await stack.enter_async_context(HttpTarget()),
         "dry_run": DryRunTarget(),

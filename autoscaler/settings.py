@@ -171,6 +171,10 @@ class Settings(BaseSettings):
     keystone_ca: FilePath | None = None
     """Certificates (PEM) that those of Keystone and the services are checked with; the system's where it is not set."""
 
+    clouds: FilePath | None = None
+    """A `clouds.yaml` with the credentials that groups name as `cloud`; where it is not set, the first of
+    `$OS_CLIENT_CONFIG_FILE`, `./clouds.yaml`, `~/.config/openstack/clouds.yaml` and `/etc/openstack/clouds.yaml`."""
+
     token_cache: float = Field(default=60.0, ge=0)
     """Seconds for which Keystone's word on a token is believed."""
 

@@ -7,6 +7,7 @@ travel in the rest.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -180,6 +181,26 @@ def _between(start: str, end: str) -> float:
         return (parsedate_to_datetime(end) - parsedate_to_datetime(start)).total_seconds()
     except (ValueError, TypeError):
         return 0.0
+
+
+def tls(whose: str, ca: str, *, verify: bool = True) -> ssl.SSLContext:
+    """How the certificates of ``whose`` servers are checked.
+
+    Args:
+        ca: file of those that they are checked with; "" for the system's.
+        verify: False looks at none.
+
+    Raises:
+        PermanentError: ``ca`` cannot be read.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+    except OSError as error:  # of which SSLError is one
+        raise PermanentError(f"certificates of {whose}: {ca}: {error}") from error
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def client(**options: Any) -> httpx.AsyncClient:

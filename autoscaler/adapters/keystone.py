@@ -8,18 +8,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
 
-from autoscaler.adapters.http import client
+from autoscaler.adapters.http import client, tls
 from autoscaler.errors import PermanentError, TemporaryError, TrustGoneError, TrustScopedError
 from autoscaler.redaction import HIDDEN, redacted
 from autoscaler.settings import Settings
@@ -82,7 +81,18 @@ class ApplicationCredentials:
         return None
 
 
-Credentials = PasswordCredentials | ApplicationCredentials
+class Credentials(Protocol):
+    """Who we are."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """As Keystone asks for it."""
+        ...
+
+    @property
+    def scope(self) -> Mapping[str, Any] | None:
+        """What is asked to be worked in; None where none may be asked for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +194,7 @@ class Keystone:
         region: of the services in the catalog; "" for any.
         interface: ``internal``, ``public`` or ``admin``.
         ca: file of certificates that Keystone's is checked with; "" for the system's.
+        verify: whether Keystone's certificate is looked at at all.
         clock: Unix seconds.
         token_cache: seconds for which a word on a token is believed, and so a revoked one goes on.
 
@@ -200,6 +211,7 @@ class Keystone:
         region: str = "",
         interface: str = "internal",
         ca: str = "",
+        verify: bool = True,
         token_cache: float = 60.0,
     ) -> None:
         base = url.rstrip("/")
@@ -209,7 +221,7 @@ class Keystone:
         self._interface = interface
         self._clock = clock
         self._token_cache = token_cache
-        self._client = client(verify=_context(ca))
+        self._client = client(verify=tls("Keystone", ca, verify=verify))
         self._held: _Remembered[_Held] = _Remembered(clock)
         self._known: _Remembered[TokenInfo] = _Remembered(clock)
         self._unknown: _Remembered[bool] = _Remembered(clock)
@@ -281,7 +293,7 @@ class Keystone:
         scope = self._credentials.scope
         if trust_id:
             scope = self._trust_scope(trust_id)
-        auth = {"identity": self._credentials.identity} | ({} if scope is None else {"scope": scope})
+        auth = {"identity": self._credentials.identity, **({} if scope is None else {"scope": scope})}
         answer = await self._call("POST", "/auth/tokens?nocatalog", body={"auth": auth})
         if trust_id and answer.status_code in {401, 403, 404}:
             await self._authenticated("")  # 401 is said of a trust that is gone, and of a password that is wrong
@@ -502,10 +514,3 @@ def _shown(secret: SecretStr | None) -> str:
 def _project_of(token: Mapping[str, Any]) -> str:
     project = token.get("project")
     return f"{project['domain']['name']}/{project['name']}" if project else ""
-
-
-def _context(ca: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca or None)
-    except OSError as error:  # of which SSLError is one
-        raise PermanentError(f"certificates of Keystone: {ca}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoscaler.alarms.alarm import Alarm, AlarmState
 from autoscaler.alarms.granules import rate_note
@@ -44,6 +44,7 @@ def warnings(declarations: Declarations) -> list[Problem]:
         *_flapping(declarations),
         *_unused(declarations),
         *_schedules(declarations),
+        *_of_heat(declarations),
     ]
     return sorted(found, key=lambda problem: (problem.file, problem.line, problem.column))
 
@@ -250,3 +251,20 @@ def _schedules(declarations: Declarations) -> Iterator[Problem]:
         if narrows_both_days(schedule.cron):
             text = f'schedule "{schedule.name}" fires only on days that are both the day of month and the day of week'
             yield declarations.origin("schedule", schedule.name).problem(text)
+
+
+def _of_heat(declarations: Declarations) -> Iterator[Problem]:
+    """What is known of groups of Heat's before anybody has asked it."""
+    taken: dict[tuple[Any, ...], str] = {}
+    for group in declarations.groups.values():
+        if group.target_type != "heat":
+            continue
+        origin, options = declarations.origin("group", group.name), group.target
+        place = tuple(options.get(key) for key in ("cloud", "project_id", "stack", "group"))
+        first = taken.setdefault(place, group.name)
+        if first != group.name:
+            text = f'group "{group.name}" moves the same group of Heat\'s as "{first}": each undoes what the other does'
+            yield origin.problem(text)
+        if group.min_size == 0 and options.get("parameter"):
+            text = f'group "{group.name}" never gets smaller than 1: Heat takes a parameter of 0 for unset'
+            yield origin.problem(text)

@@ -10,7 +10,7 @@ from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.definition import ACTIONS
 from autoscaler.alarms.rules import Rule, TreatMissingData, leaves_of
 from autoscaler.declarations.alarm import policy_name
-from autoscaler.declarations.targets import ORDERS
+from autoscaler.declarations.targets import orders
 from autoscaler.declarations.wording import nearest
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
@@ -139,10 +139,11 @@ class _Relations:
             return
         if not can_scale_in(item.value, group):
             yield item.problem("expected only with a policy that can make its group smaller", "order")
-        known = ORDERS[group.target_type]
+        known = orders(group.target_type, group.target)
         if item.value.order not in known:
             text = f"one of {', '.join(known)}" if known else "none"
-            yield item.problem(f"expected {text} for a target of type {group.target_type}", "order")
+            by = " that is resized by policies" if group.target.get("policies") else ""
+            yield item.problem(f"expected {text} for a target of type {group.target_type}{by}", "order")
 
     def _members(self, item: Item[Alarm]) -> Iterator[Problem]:
         for leaf, place in zip(leaves_of(item.value.rule), item.leaves, strict=True):

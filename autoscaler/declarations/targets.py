@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, Strict, field_validator
+from pydantic import Field, Strict, ValidationInfo, field_validator
 
-from autoscaler.declarations.fields import Declared, Number, Text, Whole, matching
+from autoscaler.declarations.fields import Declared, Number, Short, Text, Whole, matching
 from autoscaler.scaling.policy import Order
 
 if TYPE_CHECKING:
@@ -80,15 +80,62 @@ class DryRunOptions(Declared):
     """Members to begin with; the group's desired_capacity where there is none."""
 
 
+class HeatOptions(Declared):
+    """Members belong to an AutoScalingGroup of a stack."""
+
+    stack: Text
+    """Name, id or NAME/ID of the stack that the group stands in."""
+
+    group: Text
+    """Name of the group's resource there."""
+
+    parameter: Text | None = None
+    """Parameter of the stack that the size is set by; found by itself where desired_capacity is taken from one."""
+
+    policies: dict[Literal["out", "in"], Text] | None = None
+    """Names of two policies of the stack, of which ``out`` adds one member and ``in`` takes one away, where there is no
+    such parameter; found by themselves where there is exactly one of each."""
+
+    cloud: Text | None = None
+    """Entry of clouds.yaml whose credentials are used; the controller's own where there is none."""
+
+    project_id: Short | None = None
+    """Whose stack it is, where the credentials are not its project's own."""
+
+    poll_interval: Annotated[Number, Field(ge=1, le=3600)] = 10.0
+    """Seconds between two looks at the group while nothing is under way."""
+
+    @field_validator("policies")
+    @classmethod
+    def _is_a_pair(cls, policies: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
+        if policies is None:
+            return None
+        if info.data.get("parameter"):
+            raise ValueError("expected either parameter or policies, got both")
+        if len(policies) != 2 or policies["out"] == policies["in"]:
+            raise ValueError("expected the names of two policies, as out and as in")
+        return policies
+
+
 ORDERS: Final[Mapping[str, tuple[Order, ...]]] = {
     "process": (Order.OLDEST, Order.NEWEST),
+    "heat": (Order.OLDEST, Order.NEWEST, Order.UNHEALTHY),
     "http": (),
     "dry_run": (),
 }
-"""What a policy may say of who goes first, by the type of its group's target."""
 
-TARGETS: Final[Mapping[str, type[ProcessOptions | HttpOptions | DryRunOptions]]] = {
+
+def orders(target_type: str, options: Mapping[str, Any]) -> tuple[Order, ...]:
+    """What a policy may say of who goes first, by the target of its group."""
+    known = ORDERS[target_type]
+    if options.get("policies"):  # a resize by one more or less would remove one more than was marked
+        known = tuple(order for order in known if order is not Order.NEWEST)
+    return known
+
+
+TARGETS: Final[Mapping[str, type[ProcessOptions | HeatOptions | HttpOptions | DryRunOptions]]] = {
     "process": ProcessOptions,
+    "heat": HeatOptions,
     "http": HttpOptions,
     "dry_run": DryRunOptions,
 }

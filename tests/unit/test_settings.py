@@ -249,7 +249,7 @@ def test_settings_do_not_show_secrets() -> None:
 def test_unknown_variables_are_named() -> None:
     environment = {
         "AUTOSCALER_REDIS_URI": "x",
-        "AUTOSCALER_COLOUR": "x",
+        "AUTOSCALER_TEMPERATURE": "x",
         "AUTOSCALER_API": "x",
         "AUTOSCALER_TEST_REQUIRE": "x",
         "AUTOSCALER_TOKEN": "x",
@@ -257,8 +257,8 @@ def test_unknown_variables_are_named() -> None:
     }
 
     assert unknown_variables(environment) == [
-        "AUTOSCALER_COLOUR: unknown setting",
         "AUTOSCALER_REDIS_URI: unknown setting; did you mean AUTOSCALER_REDIS_URL?",
+        "AUTOSCALER_TEMPERATURE: unknown setting",
     ]
 
 

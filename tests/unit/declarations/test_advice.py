@@ -187,3 +187,30 @@ def test_two_kinds_of_day_mean_both() -> None:
     assert advice(groups=[GROUP], schedules=[schedule]) == [
         'schedule "day" fires only on days that are both the day of month and the day of week'
     ]
+
+
+HEAT = {"name": "a", "min_size": 1, "max_size": 3, "target": {"type": "heat", "stack": "shop", "group": "web"}}
+
+
+def of_heat(*groups: dict[str, Any]) -> list[str]:
+    schedules = [{"name": g["name"], "group": g["name"], "cron": "0 8 * * *", "min_size": 1} for g in groups]
+    return advice(groups=list(groups), schedules=schedules)
+
+
+def test_two_groups_that_are_one_of_heats_get_in_each_others_way() -> None:
+    other = HEAT | {"name": "b"}
+    elsewhere = other | {"target": {**HEAT["target"], "cloud": "two"}}
+
+    assert of_heat(HEAT, other) == [
+        'group "b" moves the same group of Heat\'s as "a": each undoes what the other does'
+    ]  # fmt: skip
+    assert of_heat(HEAT, elsewhere) == []
+
+
+def test_a_parameter_makes_nobody_of_a_group() -> None:
+    none = HEAT | {"min_size": 0}
+
+    assert of_heat(none | {"target": {**HEAT["target"], "parameter": "size"}}) == [
+        'group "a" never gets smaller than 1: Heat takes a parameter of 0 for unset'
+    ]
+    assert of_heat(none) == []

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.declarations.targets import TARGETS, DryRunOptions, HttpOptions, ProcessOptions
+from autoscaler.declarations.targets import TARGETS, DryRunOptions, HeatOptions, HttpOptions, ProcessOptions
 from autoscaler.scaling.group import Group
 from autoscaler.scaling.policy import AdjustmentType, ScalingPolicy, Schedule
 from tests.unit.declarations.examples import GROUP, OUT, declared
@@ -50,6 +50,16 @@ def test_everything_that_can_be_said_of_a_group_is_kept() -> None:
             id="http",
         ),
         pytest.param({"type": "dry_run"}, DryRunOptions(), id="dry-run"),
+        pytest.param(
+            {"type": "heat", "stack": "shop/1", "group": "web", "parameter": "size", "cloud": "one", "project_id": "p"},
+            HeatOptions(stack="shop/1", group="web", parameter="size", cloud="one", project_id="p"),
+            id="heat",
+        ),
+        pytest.param(
+            {"type": "heat", "stack": "shop", "group": "web", "policies": {"out": "up", "in": "down"}},
+            HeatOptions(stack="shop", group="web", policies={"out": "up", "in": "down"}),
+            id="heat-by-policies",
+        ),
     ],
 )
 def test_a_targets_options_survive_the_group(target: dict[str, Any], options: Any) -> None:

@@ -17,7 +17,7 @@ def shipped(name: str) -> Declarations:
 
 
 def test_there_are_shipped_files() -> None:
-    assert {"aodh", "demo", "openstack", "patience", "web"} <= set(SHIPPED)
+    assert {"aodh", "demo", "heat", "openstack", "patience", "web"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
