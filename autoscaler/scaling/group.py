@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from autoscaler.scaling.policy import Order
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Limits(msgspec.Struct, frozen=True):
