@@ -15,6 +15,7 @@ import msgspec
 
 from autoscaler.alarms.alarm import ALARM_NAMESPACE, AlarmRecord
 from autoscaler.alarms.definition import Definition
+from autoscaler.alarms.notice import Notice
 from autoscaler.alarms.observation import Observation
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
 from autoscaler.errors import Rejection
@@ -350,7 +351,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """Something that could not be taken or delivered, kept to be looked at.
 
     Attributes:
-        kind: ``measure``, ``event`` or ``action``.
+        kind: ``measure``, ``event``, ``notice`` or ``action``.
         reason: short, from an enum.
         payload: as received or to be sent; cut at 64 KiB.
         source: e.g. ``mqtt measures/web``.
@@ -578,7 +579,7 @@ class Undecoded:
 
     Attributes:
         index: of the measure in its message; None for the whole message.
-        kind: ``measure`` or ``event``.
+        kind: ``measure``, ``event`` or ``notice``.
     """
 
     rejection: Rejection
@@ -610,6 +611,7 @@ class Batch:
         source: for people and dead letters.
         events: decoded, in order of arrival.
         told: of groups that Heat owns, in order of arrival.
+        notices: what Aodh tells, in order of arrival; only a shadow has a source of these.
     """
 
     measures: Sequence[Measure]
@@ -617,6 +619,7 @@ class Batch:
     source: str = ""
     events: Sequence[Event] = ()
     told: Sequence[Told] = ()
+    notices: Sequence[Notice] = ()
 
 
 class Delivery(Protocol):

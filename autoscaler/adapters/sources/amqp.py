@@ -59,6 +59,7 @@ class AmqpSource(LinkedSource):
         quorum: a quorum queue, replicated by the broker.
         ttl: seconds after which the broker drops a message that nobody took; None means never.
         max_length: messages that the queue holds before the oldest are dropped; None means no limit.
+        expires: seconds after which the broker drops a queue that nobody listens at; None means never.
         username: stands above the one in the URL.
         password: stands above the one in the URL.
         tls: for ``amqps``; the system's authorities when None.
@@ -85,6 +86,7 @@ class AmqpSource(LinkedSource):
         quorum: bool = False,
         ttl: float | None = None,
         max_length: int | None = None,
+        expires: float | None = None,
         username: str | None = None,
         password: str | None = None,
         tls: Tls | None = None,
@@ -107,6 +109,8 @@ class AmqpSource(LinkedSource):
             self._arguments["x-message-ttl"] = round(ttl * 1000)
         if max_length is not None:
             self._arguments["x-max-length"] = max_length
+        if expires is not None:
+            self._arguments["x-expires"] = round(expires * 1000)
 
     @asynccontextmanager
     async def _linked(self) -> AsyncIterator[Link]:

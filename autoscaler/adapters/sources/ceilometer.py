@@ -38,9 +38,9 @@ from autoscaler.adapters.sources.decode import (
     in_time,
     kind_of,
     name_of,
-    parsed,
     text_of,
 )
+from autoscaler.adapters.sources.envelope import unwrapped
 from autoscaler.errors import InvalidMeasureError, Rejection
 from autoscaler.measures.event import Event, Trait
 from autoscaler.measures.measure import NO_METADATA, Measure
@@ -49,8 +49,6 @@ from autoscaler.ports import Undecoded
 MAX_TRAITS: Final = 1000
 """Traits of one event."""
 
-_MESSAGE: Final = "oslo.message"
-_VERSION: Final = "oslo.version"
 _SIGNATURE: Final = "message_signature"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NAMESPACE: Final = uuid.UUID("3c1b1f43-8a0e-4a3f-9d2c-5f6f7f1c2b60")
@@ -104,7 +102,7 @@ def decode(payload: bytes, reading: Reading, *, now: float) -> Decoded:
         detail = f"a message of {len(payload)} bytes; at most {reading.limits.max_bytes} are taken"
         return _refused(payload, reading, InvalidMeasureError(Rejection.TOO_LONG, detail))
     try:
-        return _sorted(_elements(_json(payload)), reading, now)
+        return _sorted(_elements(unwrapped(payload)), reading, now)
     except InvalidMeasureError as error:
         return _refused(payload, reading, error)
 
@@ -123,34 +121,8 @@ def _refused(payload: bytes, reading: Reading, error: InvalidMeasureError) -> De
     return Decoded((), (), [Undecoded(error.rejection, error.detail, shown, kind=reading.kind)])
 
 
-def _json(document: bytes) -> object:
-    try:
-        return msgspec.json.decode(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return parsed(document)  # NaN, or the reason in words
-
-
-def notification(payload: bytes) -> object:
-    """What a message in JSON says, out of oslo.messaging's envelope where it is in one.
-
-    Raises:
-        InvalidMeasureError: it cannot be read.
-    """
-    return _opened(_json(payload))
-
-
-def _opened(document: object) -> object:
-    if not isinstance(document, dict) or _MESSAGE not in document:
-        return document
-    version, inner = document.get(_VERSION, "2.0"), document[_MESSAGE]
-    if not isinstance(version, str) or version.partition(".")[0] not in {"1", "2"}:
-        raise InvalidMeasureError(Rejection.UNDECODABLE, f"{_VERSION}: expected 1.x or 2.x, found {brief(version)}")
-    return _json(text_of(_MESSAGE, inner, 1 << 30).encode()) if isinstance(inner, str) else inner
-
-
 def _elements(document: object) -> Sequence[object]:
     """What a message is about, out of its envelope."""
-    document = _opened(document)
     if isinstance(document, dict) and "payload" in document and not _is_sample(document) and "traits" not in document:
         document = document["payload"]
         if isinstance(document, dict) and isinstance(document.get("samples"), list):

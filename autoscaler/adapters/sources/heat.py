@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from autoscaler.adapters.sources.ceilometer import notification
 from autoscaler.adapters.sources.decode import SHOWN_LENGTH
-from autoscaler.adapters.sources.openstack import OpenStackSource
+from autoscaler.adapters.sources.envelope import unwrapped
+from autoscaler.adapters.sources.openstack import OsloSource
 from autoscaler.errors import InvalidMeasureError
 from autoscaler.ports import Batch, Source, Told, Undecoded
 from autoscaler.scaling.group import Word
@@ -23,14 +23,14 @@ TEXT_LENGTH: Final = 500
 """Characters of Heat's own words that are kept."""
 
 
-class HeatSource(OpenStackSource):
+class HeatSource(OsloSource):
     """See :class:`autoscaler.ports.Source`; its batches tell of groups and hold no measures.
 
     Heat tells of all that it does under the same two keys. What is of no interest here is let go, and what cannot be
     read is buried.
 
     Args:
-        url: as :class:`OpenStackSource`, as are ``now``, ``queue``, ``ttl`` and ``max_length``.
+        url: as :class:`autoscaler.adapters.sources.openstack.OpenStackSource`, as are ``now``, ``queue``, ``ttl`` and ``max_length``.
         exchange: that Heat publishes on.
         topic: of its notifications.
     """
@@ -46,9 +46,9 @@ class HeatSource(OpenStackSource):
         ttl: float = 600.0,
         max_length: int = 100_000,
     ) -> None:
-        super().__init__(url, now=now, exchange=exchange, queue=queue, ttl=ttl, max_length=max_length)
+        keys = {"heat.info": f"{topic}.info", "heat.error": f"{topic}.error"}
+        super().__init__(url, keys=keys, now=now, exchange=exchange, queue=queue, ttl=ttl, max_length=max_length)
         self.name += ".heat"
-        self._keys = {"heat.info": f"{topic}.info", "heat.error": f"{topic}.error"}
 
     def _batch(self, received: Iterable[Received]) -> Batch:
         told: list[Told] = []
@@ -56,7 +56,7 @@ class HeatSource(OpenStackSource):
         now = self._now()
         for message in received:
             try:
-                found = _told(notification(message.payload), now)
+                found = _told(unwrapped(message.payload), now)
             except InvalidMeasureError as error:
                 shown = message.payload[:SHOWN_LENGTH].decode(errors="replace")
                 rejected.append(Undecoded(error.rejection, error.detail, shown, kind="event"))

@@ -26,6 +26,7 @@ from autoscaler.ports import Source
 from autoscaler.settings import SourceKind
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+SESSION_EXPIRY: Final = 86_400.0
 _CONNECT_TIMEOUT: Final = 5.0
 _FAREWELL_TIMEOUT: Final = 2.0
 _KEEPALIVE: Final = 15
@@ -84,7 +85,8 @@ class MqttSource(LinkedSource):
         password: stands above the one in the URL.
         tls: for ``mqtts``; the system's authorities when None.
         receive_maximum: messages in hand and waiting, at most; MQTT 5 only, a 3.1.1 broker has its own limit.
-        session_expiry: seconds that the broker keeps the session of a client that is gone; MQTT 5 only.
+        session_expiry: seconds that the broker keeps the session of a client that is gone; MQTT 5 only, but for 0,
+            which leaves no session behind anywhere.
         version: which to try first.
         trust: says on which topics measures may name their project.
         now: the time that timestamps are compared with.
@@ -105,7 +107,7 @@ class MqttSource(LinkedSource):
         password: str | None = None,
         tls: Tls | None = None,
         receive_maximum: int = 2000,
-        session_expiry: float = 86_400.0,
+        session_expiry: float = SESSION_EXPIRY,
         version: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V5,
         trust: Trust = NOBODY,
         limits: Limits = LIVE,
@@ -143,7 +145,7 @@ class MqttSource(LinkedSource):
             properties.ReceiveMaximum = self._receive_maximum
             options = {"clean_start": False, "properties": properties}
         else:
-            options = {"clean_session": False}
+            options = {"clean_session": self._session_expiry == 0}
         return _AckingClient(
             self._address.host,
             self._address.port,

@@ -7,7 +7,8 @@ them its own copy. They drop what nobody takes in time: a controller that is gon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import aio_pika
 from aio_pika.exceptions import ChannelNotFoundEntity
@@ -24,66 +25,18 @@ from autoscaler.ports import Batch, Source, Undecoded
 from autoscaler.settings import SourceKind
 
 
-class OpenStackSource(AmqpSource):
-    """See :class:`autoscaler.ports.Source`.
+class OsloSource(AmqpSource):
+    """What services of the cloud publish by oslo.messaging, from queues of our own beside those of others.
 
     Args:
-        url: ``amqp[s]://[user[:password]@]host[:port][/vhost]``.
-        now: the time that timestamps are compared with.
-        exchange: that Ceilometer publishes on; made as oslo.messaging makes it where it is not there yet.
-        samples: routing key of samples; "" takes none.
-        events: routing key of events; "" takes none.
-        queue: what the names of the own queues begin with.
+        keys: routing keys, by the ends of the queues' names.
         existing_queues: take from the queues that are named like the routing keys, whoever else was to get them.
-        ttl: seconds after which the broker drops a message that nobody took.
-        max_length: messages that a queue holds before the oldest are dropped.
-        prefetch: messages in hand and waiting, at most.
-        secret: that samples and events are signed with; "" where signatures are not looked at.
-        tls: for ``amqps``; the system's authorities when None.
-        trust: says whose samples and events may name their project.
-        limits: of time and size.
-
-    Raises:
-        PermanentError: the URL is none, or nothing is to be taken.
     """
 
-    kind = SourceKind.OPENSTACK
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        now: Callable[[], float],
-        exchange: str = "ceilometer",
-        samples: str = "metering.sample",
-        events: str = "alarm.all.sample",
-        queue: str = "autoscaler.openstack",
-        existing_queues: bool = False,
-        ttl: float = 600.0,
-        max_length: int = 100_000,
-        prefetch: int = 2000,
-        secret: str = "",
-        tls: Tls | None = None,
-        trust: Trust = NOBODY,
-        limits: Limits = LIVE,
-    ) -> None:
-        super().__init__(
-            url,
-            now=now,
-            queue=queue,
-            exchange=exchange,
-            prefetch=prefetch,
-            ttl=ttl,
-            max_length=max_length,
-            tls=tls,
-            trust=trust,
-            limits=limits,
-        )
-        self._keys = {name: key for name, key in (("samples", samples), ("events", events)) if key}
-        if not self._keys:
-            raise PermanentError("OpenStack: expected a routing key of samples, or of events, or both")
+    def __init__(self, url: str, *, keys: Mapping[str, str], existing_queues: bool = False, **options: Any) -> None:
+        super().__init__(url, **options)
+        self._keys = keys
         self._existing = existing_queues
-        self._secret = secret
 
     async def _queues(
         self, connection: aio_pika.abc.AbstractConnection, channel: aio_pika.abc.AbstractChannel
@@ -108,6 +61,72 @@ class OpenStackSource(AmqpSource):
             return False
         await channel.close()
         return True
+
+
+class OpenStackSource(OsloSource):
+    """See :class:`autoscaler.ports.Source`.
+
+    Args:
+        url: ``amqp[s]://[user[:password]@]host[:port][/vhost]``.
+        now: the time that timestamps are compared with.
+        exchange: that Ceilometer publishes on; made as oslo.messaging makes it where it is not there yet.
+        samples: routing key of samples; "" takes none.
+        events: routing key of events; "" takes none.
+        queue: what the names of the own queues begin with.
+        existing_queues: take from the queues that are named like the routing keys, whoever else was to get them.
+        ttl: seconds after which the broker drops a message that nobody took.
+        max_length: messages that a queue holds before the oldest are dropped.
+        expires: seconds after which the broker drops a queue that nobody listens at; None means never.
+        prefetch: messages in hand and waiting, at most.
+        secret: that samples and events are signed with; "" where signatures are not looked at.
+        tls: for ``amqps``; the system's authorities when None.
+        trust: says whose samples and events may name their project.
+        limits: of time and size.
+
+    Raises:
+        PermanentError: the URL is none, or nothing is to be taken.
+    """
+
+    kind = SourceKind.OPENSTACK
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], float],
+        exchange: str = "ceilometer",
+        samples: str = "metering.sample",
+        events: str = "alarm.all.sample",
+        queue: str = "autoscaler.openstack",
+        existing_queues: bool = False,
+        ttl: float = 600.0,
+        max_length: int = 100_000,
+        expires: float | None = None,
+        prefetch: int = 2000,
+        secret: str = "",
+        tls: Tls | None = None,
+        trust: Trust = NOBODY,
+        limits: Limits = LIVE,
+    ) -> None:
+        keys = {name: key for name, key in (("samples", samples), ("events", events)) if key}
+        if not keys:
+            raise PermanentError("OpenStack: expected a routing key of samples, or of events, or both")
+        super().__init__(
+            url,
+            keys=keys,
+            existing_queues=existing_queues,
+            now=now,
+            queue=queue,
+            exchange=exchange,
+            prefetch=prefetch,
+            ttl=ttl,
+            max_length=max_length,
+            expires=expires,
+            tls=tls,
+            trust=trust,
+            limits=limits,
+        )
+        self._secret = secret
 
     def _batch(self, received: Iterable[Received]) -> Batch:
         measures: list[Measure] = []
