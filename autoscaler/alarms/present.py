@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoscaler.alarms.granules import (
+    aggregates,
     aligned_window,
     comes_into_reach,
     granule_at,
@@ -16,10 +17,12 @@ from autoscaler.alarms.granules import (
     sliding_window,
 )
 from autoscaler.alarms.rules import WindowKind
+from autoscaler.alarms.verdict import assess, explained, next_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from autoscaler.alarms.alarm import AlarmState
     from autoscaler.alarms.granules import Span
     from autoscaler.alarms.rules import Rule
     from autoscaler.measures.window import WindowView
@@ -43,6 +46,12 @@ def present_spans(rule: Rule, view: WindowView, now: float) -> Sequence[Span]:
     if slides(rule, view):
         return sliding_window(rule, sliding_end(rule, view, now))
     return aligned_window(rule, newest_counting(rule, view, now))
+
+
+def present_reason(rule: Rule, view: WindowView, state: AlarmState) -> str:
+    """What an alarm that is in ``state`` would say of the window as of ``view.asof``, in Aodh's words."""
+    assessment = assess(rule, aggregates(rule, view, present_spans(rule, view, view.asof)), state)
+    return explained(rule.evaluation_periods, state, next_state(state, assessment.verdict), assessment).reason
 
 
 def is_taken_as_aligned(rule: Rule, view: WindowView) -> bool:
