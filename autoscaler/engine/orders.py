@@ -87,8 +87,29 @@ class Orders:
             ValueError: the definition cannot be understood.
         """
         now = await self._controller.store.now()
+        definition, alarm, record = self._new(definition, str(uuid.uuid4()), state, now)
+        await self._begin(definition, alarm, record, actor, now)
+        return await self._learned(definition, alarm), record
+
+    async def adopt(self, definition: Definition, state: AlarmState, actor: Actor) -> Listing:
+        """Have an alarm of Aodh's here as it is there, under its own id, whether it was here before or not.
+
+        Raises:
+            DeclaredError, ContendedError: what has its id cannot be changed.
+            ValueError: the definition cannot be understood.
+        """
+        now = await self._controller.store.now()
+        new, alarm, record = self._new(definition, definition.alarm_id, state, now)
+        if await self._begin(new, alarm, record, actor, now):
+            return await self._learned(new, alarm)
+        listing, _ = await self.replace(definition.alarm_id, definition, state, actor)
+        return listing
+
+    def _new(
+        self, definition: Definition, alarm_id: str, state: AlarmState | None, now: float
+    ) -> tuple[Definition, Alarm, AlarmRecord]:
         definition = msgspec.structs.replace(
-            definition, alarm_id=str(uuid.uuid4()), timestamp=now, created=now, revision=int(now * 1e6)
+            definition, alarm_id=alarm_id, timestamp=now, created=now, revision=int(now * 1e6)
         )
         alarm = self._controller.understood(definition)
         record = AlarmRecord(
@@ -99,9 +120,12 @@ class Orders:
             state_timestamp=now,
             reason=NOT_EVALUATED,
         )
+        return definition, alarm, record
+
+    async def _begin(self, definition: Definition, alarm: Alarm, record: AlarmRecord, actor: Actor, now: float) -> bool:
+        """Store a new alarm; False where its id is taken."""
         entry = _entry(alarm, record, "creation", told_with_state(definition, record), actor, actor.project_id, now)
-        await self._accept(alarm.alarm_id, 0, record, entry, now, definition=definition)
-        return await self._learned(definition, alarm), record
+        return await self._accept(alarm.alarm_id, 0, record, entry, now, definition=definition)
 
     async def replace(
         self, alarm_id: str, definition: Definition, state: AlarmState | None, actor: Actor
