@@ -10,7 +10,7 @@ ORACLE := .venv-oracle
 DURATION ?=
 TRANSCRIPT ?=
 
-.PHONY: help setup run test test-heat quick service servers check lint types arch fmt oracle keystone ceilometer aodhclient schemathesis peers bench docs clean
+.PHONY: help setup run test test-heat quick service servers check lint types arch fmt oracle keystone ceilometer aodhclient schemathesis shadow peers bench docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ schemathesis: setup .venv-schemathesis/.installed ## Ask every path of the API w
 	$(BIN)/pytest -q -m oracle tests/integration/test_openapi.py
 
 peers: oracle keystone ceilometer aodhclient schemathesis ## All of these
+
+shadow: setup ## Stand beside an Aodh and its Gnocchi, which AUTOSCALER_TEST_AODH_URL, _GNOCCHI_URL, _AODH_BROKER name, for DURATION seconds
+	AUTOSCALER_TEST_SHADOW_SECONDS=$(or $(DURATION),600) $(BIN)/pytest -q -s -m oracle --timeout 3600 tests/differential/test_live_shadow.py
 
 bench: setup servers ## A measure published -> webhook received; what 100 000 alarms cost
 	$(BIN)/python bench/latency.py

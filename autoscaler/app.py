@@ -31,7 +31,9 @@ from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import CLOCK_SKEW_LIMIT, Service
+from autoscaler.engine.shadow import Shadow
 from autoscaler.errors import AutoscalerError, DeclarationError, PermanentError, TemporaryError
+from autoscaler.ports import Heartbeat
 from autoscaler.settings import Mixed, Settings, unknown_variables
 
 log = structlog.get_logger()
@@ -166,6 +168,8 @@ class _Live:
         self._reload = asyncio.Event()
         self._controller: Controller
         self._runner: Runner
+        self._shadow = edges.shadow(metrics)
+        self._replica = f"{settings.replica}-{os.getpid()}-{secrets.token_hex(3)}"
         self.problems: list[str] = []
         self._unreadable: dict[str, list[str]] = {}  # problems of a published generation
 
@@ -175,10 +179,12 @@ class _Live:
         metrics = Metrics()
         edges = await Edges.build(settings, stack)
         live = cls(settings, store, edges, metrics)
-        replica = f"{settings.replica}-{os.getpid()}-{secrets.token_hex(3)}"
         live._controller = Controller(
             store,
-            Listeners([LoggingListener(), metrics]),
+            Listeners(
+                [LoggingListener(), metrics, *(() if live._shadow is None else (live._shadow,))],
+                records=settings.shadow,
+            ),
             actions=edges.actions,
             targets=edges.targets,
             probes=edges.probes,
@@ -186,7 +192,7 @@ class _Live:
             notify=settings.notify_url is not None,
             count=settings.evaluation_metrics,
             calendar=CronCalendar(),
-            replica=replica,
+            replica=live._replica,
             woken=live._wake.at,
             min_evaluation_interval=settings.min_evaluation_interval,
             max_attempts=settings.webhook_max_attempts,
@@ -199,7 +205,7 @@ class _Live:
             edges.sources,
             wake=live._wake,
             clock=now,
-            replica=replica,
+            replica=live._replica,
             version=__version__,
             max_hold=settings.max_hold,
             generation_changed=lambda _: live._adopt_newer(),
@@ -222,6 +228,17 @@ class _Live:
         await self._adopt_published()
         await self._controller.restore()
         log.info("alarms restored", alarms=len(self._controller.catalogue.of(None)))
+        if self._shadow is not None:
+            await self._begin_shadow(self._shadow)
+
+    async def _begin_shadow(self, shadow: Shadow) -> None:
+        heartbeat = Heartbeat(replica=self._replica, clock=now(), caught_up=False, version=__version__)
+        if not await shadow.start(self._controller, self._runner.carry_out, heartbeat):
+            raise PermanentError(
+                f"another shadow runs in {self._settings.namespace}: one at a time compares; "
+                "AUTOSCALER_NAMESPACE gives this one a place of its own"
+            )
+        log.info("shadow of Aodh", note="evaluates and records; calls nobody, moves nothing")
 
     def _paths(self) -> list[Path]:
         return [path for path in (self._settings.rules, self._settings.policies) if path is not None]
@@ -303,7 +320,8 @@ class _Live:
 
     async def serve(self, listening: socket.socket, embedded: EmbeddedServer | None) -> None:
         """Run until a signal says to end, then drain."""
-        app = self._edges.api(Service(self._controller, self._runner), self._metrics, self._missing)
+        service = Service(self._controller, self._runner)
+        app = self._edges.api(service, self._metrics, self._missing, self._shadow)
         server = _Server(
             uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)
         )
@@ -318,6 +336,8 @@ class _Live:
             helpers = [group.create_task(self._reloads()), group.create_task(self._leave_alone())]
             if self._paths():
                 helpers.append(group.create_task(self._watch()))
+            if self._shadow is not None:
+                helpers.append(group.create_task(self._shadow.run()))
             host, port = listening.getsockname()[:2]
             log.info("controller running", api=f"http://{host}:{port}", version=__version__)
             await self._stop.wait()
@@ -330,6 +350,8 @@ class _Live:
             self._runner.stop()
             await running
             await self._let_go()
+            if self._shadow is not None:
+                await self._end_shadow(self._shadow)
             if keeper is not None:
                 keeper.cancel()
 
@@ -353,6 +375,13 @@ class _Live:
         except (TemporaryError, TimeoutError) as error:
             log.warning("groups not let go", error=str(error))
 
+    async def _end_shadow(self, shadow: Shadow) -> None:
+        try:
+            async with asyncio.timeout(30):
+                await shadow.end()
+        except (TemporaryError, TimeoutError) as error:
+            log.warning("shadow not summed up", error=str(error))
+
     async def _missing(self) -> list[str]:
         """What keeps this controller from doing its work; nothing when it is ready."""
         missing = [f"declarations: {problem}" for problem in self.problems]
@@ -364,7 +393,8 @@ class _Live:
             missing.append(self._runner.store_error)
         elif not self._settings.allow_volatile_redis:
             missing += await self._store.check()
-        missing += [f"{source.name} is not connected" for source in self._edges.sources if not source.connected]
+        sources = [*self._edges.sources, *(() if self._shadow is None else (self._shadow.source,))]
+        missing += [f"{source.name} is not connected" for source in sources if not source.connected]
         if abs(self._runner.skew) > CLOCK_SKEW_LIMIT:
             missing.append(f"the clock is {self._runner.skew:+.1f} s off the store's")
         return missing

@@ -14,6 +14,7 @@ from autoscaler.adapters.actions.heat import HeatAction
 from autoscaler.adapters.actions.log import LogAction
 from autoscaler.adapters.actions.memory import MemoryAction
 from autoscaler.adapters.actions.notification import NotificationAction
+from autoscaler.adapters.actions.recorded import RecordedAction
 from autoscaler.adapters.actions.trust import TrustAction
 from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
 from autoscaler.adapters.actions.zaqar import ZaqarAction
@@ -25,14 +26,14 @@ from autoscaler.adapters.openstack import Service as CloudService
 from autoscaler.adapters.orchestration import HeatOrchestration
 from autoscaler.adapters.probes.octavia import OctaviaProbe
 from autoscaler.adapters.probes.prometheus import PrometheusProbe
-from autoscaler.adapters.sources import ceilometer, remote_write
+from autoscaler.adapters.sources import aodh, ceilometer, remote_write
 from autoscaler.adapters.sources.amqp import AmqpSource
 from autoscaler.adapters.sources.ceilometer import Reading
 from autoscaler.adapters.sources.decode import LIVE, Limits, decode
 from autoscaler.adapters.sources.gnocchi import GnocchiDecoder
 from autoscaler.adapters.sources.heat import HeatSource
 from autoscaler.adapters.sources.link import Tls
-from autoscaler.adapters.sources.mqtt import MqttSource
+from autoscaler.adapters.sources.mqtt import SESSION_EXPIRY, MqttSource
 from autoscaler.adapters.sources.openstack import OpenStackSource
 from autoscaler.adapters.sources.trust import Trust
 from autoscaler.adapters.sources.udp import UdpSource
@@ -40,6 +41,8 @@ from autoscaler.adapters.targets.dry_run import DryRunTarget
 from autoscaler.adapters.targets.heat import HeatTarget
 from autoscaler.adapters.targets.http import HttpTarget
 from autoscaler.adapters.targets.process import ProcessTarget
+from autoscaler.adapters.targets.virtual import VirtualTarget
+from autoscaler.alarms.definition import SCHEMES
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
 from autoscaler.api import Readiness, create_app, v2
 from autoscaler.api.authentication import keystone as by_keystone
@@ -48,7 +51,10 @@ from autoscaler.api.identity import Identity
 from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import Decoders
 from autoscaler.api.v2.options import nobody
+from autoscaler.api.v2.stored import definition_of_stored
 from autoscaler.engine.service import Service
+from autoscaler.engine.shadow import Shadow
+from autoscaler.engine.tell import NOTIFICATION
 from autoscaler.errors import PermanentError
 from autoscaler.ports import Action, Orchestration, Probe, Source, Target
 from autoscaler.settings import Auth, Settings, SourceKind
@@ -64,6 +70,7 @@ class Edges:
     Attributes:
         keystone: None where there is none.
         witnesses: tell of groups that Heat owns.
+        heat: None where no group of Heat's is to be signalled.
     """
 
     settings: Settings
@@ -74,7 +81,7 @@ class Edges:
     actions: dict[str, Action]
     probes: dict[type[PrometheusRule | PoolHealthRule], Probe]
     targets: dict[str, Target]
-    heat: Orchestration
+    heat: Orchestration | None
 
     @classmethod
     async def build(cls, settings: Settings, stack: contextlib.AsyncExitStack) -> Edges:
@@ -89,7 +96,7 @@ class Edges:
             await stack.enter_async_context(keystone)
         cloud = await _cloud(settings, keystone, stack)
         heat = Heat(cloud("orchestration", settings.heat_url))
-        return cls(
+        edges = cls(
             settings,
             trust,
             keystone,
@@ -100,11 +107,47 @@ class Edges:
             await _targets(settings, cloud, stack),
             HeatOrchestration(heat),
         )
+        return edges._unmoving() if settings.shadow else edges
 
-    def api(self, service: Service, metrics: Metrics, readiness: Readiness) -> FastAPI:
+    def _unmoving(self) -> Edges:
+        """The same, with nothing behind them that anybody could be called or moved by.
+
+        Whatever actions and targets there are: each scheme's are recorded, each kind's are imagined.
+        """
+        recorder = RecordedAction({*SCHEMES, *self.actions, NOTIFICATION.partition(":")[0]} - {"policy"})
+        return replace(
+            self,
+            witnesses=[],
+            actions=dict.fromkeys(recorder.schemes, recorder),
+            targets={kind: VirtualTarget(target) for kind, target in self.targets.items()},
+            heat=None,
+        )
+
+    def shadow(self, metrics: Metrics) -> Shadow | None:
+        """What compares this controller with Aodh; None where it is at work itself."""
+        settings = self.settings
+        if not settings.shadow:
+            return None
+        source = aodh.AodhSource(
+            settings.aodh_url or "",
+            now=now,
+            exchange=settings.shadow_exchange,
+            topic=settings.shadow_topic,
+            queue=f"{settings.namespace}.aodh",
+        )
+        return Shadow(
+            source,
+            definition_of_stored,
+            poll=settings.shadow_evaluation_interval,
+            tolerance=settings.shadow_tolerance,
+            counted=metrics.compared,
+        )
+
+    def api(self, service: Service, metrics: Metrics, readiness: Readiness, shadow: Shadow | None) -> FastAPI:
         """The API of a running controller."""
         settings, keystone = self.settings, self.keystone
         limits, by_http = _limits(settings), self._trusts(SourceKind.HTTP)
+        trusts = keystone if settings.auth is Auth.KEYSTONE and not settings.shadow else None
         if keystone is not None and settings.auth is Auth.KEYSTONE:
             authenticate = by_keystone(keystone, settings.keystone_url or "")
         else:
@@ -122,9 +165,10 @@ class Edges:
                 project_alarm_quota=settings.project_alarm_quota,
                 user_alarm_quota=settings.user_alarm_quota,
                 evaluation_metrics=settings.evaluation_metrics,
-                trusts=_Trusts(keystone) if keystone is not None and settings.auth is Auth.KEYSTONE else None,
+                trusts=None if trusts is None else _Trusts(trusts),
                 service_project=nobody if keystone is None else partial(keystone.project_id, "service"),
             ),
+            beside=shadow,
         )
 
     def _decoders(self) -> Decoders:
@@ -181,6 +225,7 @@ def _sources(settings: Settings, trust: Trust) -> list[Source]:
                 username=settings.mqtt_username,
                 password=None if settings.mqtt_password is None else settings.mqtt_password.get_secret_value(),
                 tls=_mqtt_tls(settings),
+                session_expiry=0.0 if settings.shadow else SESSION_EXPIRY,
                 trust=trust,
                 limits=limits,
             )
@@ -197,6 +242,7 @@ def _sources(settings: Settings, trust: Trust) -> list[Source]:
                 quorum=settings.amqp_quorum,
                 ttl=settings.amqp_ttl,
                 max_length=settings.amqp_max_length,
+                expires=aodh.KEPT if settings.shadow else None,
                 trust=trust,
                 limits=limits,
             )
@@ -213,6 +259,7 @@ def _sources(settings: Settings, trust: Trust) -> list[Source]:
                 existing_queues=settings.openstack_existing_queues,
                 ttl=settings.openstack_ttl,
                 max_length=settings.openstack_max_length,
+                expires=aodh.KEPT if settings.shadow else None,
                 secret=_secret(settings),
                 trust=trust,
                 limits=limits,

@@ -47,6 +47,7 @@ _SCHEMES: Final[Mapping[str, tuple[str, ...]]] = {
     "amqp_url": ("amqp", "amqps"),
     "notify_url": ("amqp", "amqps"),
     "openstack_url": ("amqp", "amqps"),
+    "shadow_url": ("amqp", "amqps"),
     "keystone_url": ("http", "https"),
     "prometheus_url": ("http", "https"),
     "octavia_url": ("http", "https"),
@@ -54,6 +55,12 @@ _SCHEMES: Final[Mapping[str, tuple[str, ...]]] = {
     "zaqar_url": ("http", "https"),
 }
 _INTERFACES: Final = ("internal", "public", "admin")
+
+SHADOW: Final = ".shadow"
+"""The end of the names of what is a shadow's own: queues, the namespace, with it the MQTT client id."""
+SHADOW_TTL: Final = 600.0
+SHADOW_MAX_LENGTH: Final = 100_000
+"""Of a shadow's queue of measures, where nothing else is said: nobody may notice that it is full."""
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """Separated by commas."""
@@ -335,6 +342,27 @@ class Settings(BaseSettings):
     amqp_max_length: int | None = Field(default=None, ge=1)
     """Messages that the queue holds before the broker drops the oldest; any number where it is not set."""
 
+    shadow: bool = False
+    """Change nothing, and report where the controller would have differed from Aodh. What is its own on brokers and in
+    Redis is named with `.shadow` behind it."""
+
+    shadow_url: str | None = Field(default=None, repr=False)
+    """Broker that Aodh tells its changes on, for `AUTOSCALER_SHADOW`; that of `AUTOSCALER_OPENSTACK_URL` where it is
+    not set."""
+
+    shadow_exchange: str = Field(default="aodh", min_length=1)
+    """Exchange for that: Aodh's `control_exchange`."""
+
+    shadow_topic: str = Field(default="notifications", min_length=1)
+    """Topic for that: one of Aodh's `[oslo_messaging_notifications] topics`."""
+
+    shadow_evaluation_interval: float = Field(default=60.0, gt=0)
+    """Aodh's `[evaluator] evaluation_interval`, in seconds."""
+
+    shadow_tolerance: float | None = Field(default=None, gt=0)
+    """Seconds between two transitions that count as one decision; two of Aodh's intervals and the alarm's granularity
+    where it is not set."""
+
     replica: str = Field(default_factory=socket.gethostname, min_length=1, max_length=200)
     """Name of this controller among the replicas, the same after a restart; two that run at once need two names."""
 
@@ -503,9 +531,41 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}MQTT_PASSWORD: expected only with {PREFIX}MQTT_USERNAME")
         return self
 
+    @model_validator(mode="after")
+    def _takes_from_nobody(self) -> Self:
+        if self.shadow and self.openstack_existing_queues:
+            raise ValueError(
+                f"{PREFIX}OPENSTACK_EXISTING_QUEUES: expected false with {PREFIX}SHADOW, "
+                "which takes no message from anybody"
+            )
+        if self.shadow and self.aodh_url is None:
+            raise ValueError(
+                f"{PREFIX}SHADOW_URL: expected with {PREFIX}SHADOW: the broker that Aodh tells its changes on"
+            )
+        return self
+
+    @property
+    def aodh_url(self) -> str | None:
+        """The broker that Aodh tells its changes on."""
+        return self.shadow_url or self.openstack_url
+
+    def beside(self) -> Self:
+        """The same, with what a controller has to itself under names that no other controller has."""
+        return self.model_copy(
+            update={
+                "namespace": f"{self.namespace}{SHADOW}",
+                "amqp_queue": f"{self.amqp_queue}{SHADOW}",
+                "amqp_ttl": self.amqp_ttl or SHADOW_TTL,
+                "amqp_max_length": self.amqp_max_length or SHADOW_MAX_LENGTH,
+                "openstack_queue": f"{self.openstack_queue}{SHADOW}",
+                "state_dir": self.state_dir / "shadow",
+                "notify_url": None,
+            }
+        )
+
 
 def load(**overrides: Any) -> Settings:
-    """The settings of this process.
+    """The settings of this process; a shadow's are what the same controller's would be, under names of its own.
 
     Args:
         overrides: what the command line says, by field; None leaves it to the environment.
@@ -514,9 +574,10 @@ def load(**overrides: Any) -> Settings:
         SettingsError: with one line for each variable that is wrong.
     """
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        found = Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise SettingsError("\n".join(_explained(detail) for detail in error.errors(include_url=False))) from None
+    return found.beside() if found.shadow else found
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

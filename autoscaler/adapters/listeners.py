@@ -21,10 +21,15 @@ log = structlog.get_logger()
 
 
 class Listeners:
-    """See :class:`autoscaler.engine.listen.Listener`. Tells each of several, in their order."""
+    """See :class:`autoscaler.engine.listen.Listener`. Tells each of several, in their order.
 
-    def __init__(self, listeners: Iterable[Listener]) -> None:
+    Args:
+        records: deliveries are not told as such, since nothing is delivered: they are ``recorded``.
+    """
+
+    def __init__(self, listeners: Iterable[Listener], *, records: bool = False) -> None:
         self._listeners = tuple(listeners)
+        self._records = records
 
     def received(self, source: str, count: int) -> None:
         """See :class:`autoscaler.engine.listen.Listener`."""
@@ -58,6 +63,8 @@ class Listeners:
 
     def acted(self, row: OutboxRow, outcome: str, seconds: float) -> None:
         """See :class:`autoscaler.engine.listen.Listener`."""
+        if self._records and outcome == "delivered":
+            outcome = "recorded"
         for listener in self._listeners:
             listener.acted(row, outcome, seconds)
 

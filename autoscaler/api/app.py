@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from autoscaler import __version__
-from autoscaler.api import alarms, condition, faults, groups, letters, measures, policies, senders, v2
+from autoscaler.api import alarms, condition, faults, groups, letters, measures, policies, senders, shadow, v2
 from autoscaler.api.authentication import Authentication, noauth
 from autoscaler.api.callers import REQUEST_ID, RequestIds, SameOrigin
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autoscaler.api.intake import Decode
     from autoscaler.api.metrics import Metrics
     from autoscaler.engine.service import Service
+    from autoscaler.engine.shadow import Shadow
 
 Readiness = Callable[[], Awaitable[list[str]]]
 """What is missing before the controller does its work; empty when nothing is."""
@@ -36,6 +37,7 @@ def create_app(
     cors_origins: Sequence[str] = (),
     authenticate: Authenticate | None = None,
     aodh: v2.Options | None = None,
+    beside: Shadow | None = None,
 ) -> FastAPI:
     """The API.
 
@@ -48,22 +50,26 @@ def create_app(
         cors_origins: origins whose pages may ask; none may change anything but these and the API's own.
         authenticate: who asks; None believes everybody's headers.
         aodh: settings of Aodh's API.
+        beside: of a controller that changes nothing.
     """
     app = FastAPI(title="autoscaler", version=__version__, description=DESCRIPTION, redoc_url=None)
     taking = measures.MeasuresEndpoint(service, decode)
-    app.router.routes.append(Route("/v1/measures", taking.post, methods=["POST"]))
-    app.router.routes.extend(senders.routes(service, decoders))
+    sending = [Route("/v1/measures", taking.post, methods=["POST"]), *senders.routes(service, decoders)]
+    app.router.routes.extend(sending)
     for router in (
         alarms.router(service),
         groups.router(service),
         policies.router(service),
         letters.router(service),
+        shadow.router(service, beside),
         condition.router(service, metrics, readiness),
         v2.router(service, aodh or v2.Options()),
     ):
         app.include_router(router)
     faults.install(app)
     _describe(app, {"/v1/measures": measures.DESCRIBED} | dict(senders.DESCRIBED))
+    if beside is not None:
+        app.add_middleware(shadow.Unchanging, open_routes=sending)
     # the last that is added is the first that is asked; a page's preflight bears no token
     app.add_middleware(Authentication, authenticate=authenticate or noauth())
     app.add_middleware(SameOrigin, allowed=cors_origins)

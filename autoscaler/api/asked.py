@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, mode
 
 from autoscaler.alarms.alarm import AlarmState
 from autoscaler.api.duration import LONGEST, seconds
+from autoscaler.engine.shadow import NEWEST
 from autoscaler.ports import DEAD_LETTERS, DECISIONS, HISTORY_ENTRIES
 
 
@@ -54,10 +55,20 @@ class DecisionPage(Asked):
 class LetterFilter(Asked):
     """Which dead letters."""
 
-    kind: Literal["measure", "event", "action"] | None = None
+    kind: Literal["measure", "event", "notice", "action"] | None = None
     """All where it is not given."""
 
     limit: Annotated[int, Field(ge=1, le=DEAD_LETTERS)] = 100
+
+
+class ShadowFilter(Asked):
+    """How much of a shadow's report."""
+
+    alarm: Annotated[str, Field(max_length=255)] | None = None
+    """Id of one alarm; all where it is not given."""
+
+    limit: Annotated[int, Field(ge=1, le=NEWEST)] = 20
+    """Of disagreements, at most."""
 
 
 Reason = Annotated[str, Strict(), Field(max_length=1000)]

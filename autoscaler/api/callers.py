@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 REQUEST_ID: Final = "x-openstack-request-id"
 
 _ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-_READING: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+READING: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+"""Methods that change nothing."""
 
 
 def new_request_id() -> str:
@@ -70,7 +71,7 @@ class SameOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] != "http" or scope["method"] in _READING or self._may(Headers(scope=scope)):
+        if scope["type"] != "http" or scope["method"] in READING or self._may(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         message = "pages of this origin may not change anything; AUTOSCALER_CORS_ORIGINS names those that may"

@@ -26,6 +26,7 @@ CODES: Final = {
     403: "forbidden",
     404: "not found",
     405: "method not allowed",
+    409: "conflict",
     413: "too long",
     415: "unsupported media type",
     500: "internal error",

@@ -21,7 +21,7 @@ def router(service: Service) -> APIRouter:
     @paths.get("")
     async def dead_letters(asked: Annotated[LetterFilter, Query()]) -> list[DeadLetterAnswer]:
         """Newest first."""
-        kinds = ("measure", "event", "action") if asked.kind is None else (asked.kind,)
+        kinds = ("measure", "event", "notice", "action") if asked.kind is None else (asked.kind,)
         found = [letter for kind in kinds for letter in await service.dead_letters(kind, limit=asked.limit)]
         newest = sorted(found, key=lambda letter: letter.time, reverse=True)[: asked.limit]
         return [dead_letter_answer(letter) for letter in newest]

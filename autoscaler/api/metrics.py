@@ -16,6 +16,7 @@ from autoscaler.engine.signal import HEAT
 if TYPE_CHECKING:
     from typing import Final
 
+    from autoscaler.alarms.agreement import Sums
     from autoscaler.alarms.alarm import Alarm
     from autoscaler.alarms.evaluation import Transition
     from autoscaler.engine.run import Runner
@@ -75,6 +76,13 @@ class Metrics:
             registry=registry,
         )
 
+        self._agreements = Counter(
+            "autoscaler_shadow_agreements", "Decisions that Aodh has taken, too.", registry=registry
+        )
+        self._disagreements = Counter(
+            "autoscaler_shadow_disagreements", "Decisions of one side only, by why.", ["reason"], registry=registry
+        )
+
     def _gauge(self) -> None:
         registry = self.registry
         self._groups = {
@@ -129,6 +137,14 @@ class Metrics:
         # stacks come and go: one label for all the groups that Heat owns
         group = "heat" if decision.group.startswith(HEAT) else decision.group
         self._decisions.labels(group, decision.decision, decision.reason).inc()
+
+    def compared(self, before: Sums, after: Sums) -> None:
+        """What comparing with Aodh came to was ``before`` and is ``after``."""
+        self._agreements.inc(max(0, after.agreed - before.agreed))
+        for difference, count in after.differences.items():
+            more = count - before.differences.get(difference, 0)
+            if more > 0:
+                self._disagreements.labels(difference).inc(more)
 
     def text(self, runner: Runner, groups: Sequence[GroupView]) -> bytes:
         """Everything, in Prometheus' text format.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from autoscaler.alarms.agreement import Difference, Uncompared
 from autoscaler.alarms.alarm import AlarmState, Severity
 from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule
 from autoscaler.api.redaction import shown_row
@@ -15,8 +16,11 @@ from autoscaler.redaction import redacted
 from autoscaler.scaling.guards import iso
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from autoscaler.alarms.rules import Condition, Junction
     from autoscaler.engine.service import AlarmView, GroupView
+    from autoscaler.engine.shadow import ShadowReport
     from autoscaler.ports import DeadLetter, Freeze, HistoryEntry
     from autoscaler.scaling.decision import Decision
     from autoscaler.scaling.group import Actor, Bound, Group, Pause
@@ -236,7 +240,7 @@ class PolicyAnswer(Answer):
 class DeadLetterAnswer(Answer):
     """Something that could not be taken or delivered."""
 
-    kind: Literal["measure", "event", "action"]
+    kind: Literal["measure", "event", "notice", "action"]
     time: str
     reason: str
     detail: str
@@ -285,10 +289,120 @@ class StatusAnswer(Answer):
     sources: list[SourceAnswer]
 
 
+class AgreementAnswer(Answer):
+    """How far two agree, in per cent."""
+
+    decisions: float | None
+    """Of all decisions, those that both have taken; null while there are none."""
+
+    time: float | None
+    """Of the time, that in which alarms were in the same state on both sides."""
+
+
+class EarlierAnswer(Answer):
+    """Seconds by which we took agreed decisions earlier than Aodh, negative where later; null while there are none."""
+
+    median: float | None
+    p95: float | None
+
+
+class DisagreementAnswer(Answer):
+    """A transition of one side that the other did not make."""
+
+    alarm_id: str
+    name: str | None
+    """Null of an alarm that is not here."""
+
+    side: Literal["ours", "aodh"]
+    time: str
+    previous: AlarmState
+    state: AlarmState
+    reason: str
+    """In the words of the side that moved."""
+
+    beside: str | None
+    """What the other side said of itself at that moment, where that is known."""
+
+    actions: list[str]
+    """That the transition calls; user names, passwords and values of queries are hidden."""
+
+    difference: Difference
+    text: str
+    """The same in words."""
+
+
+class ShadowAnswer(Answer):
+    """Where this controller agrees with Aodh, and where it differs."""
+
+    began: str
+    alarms: int
+    """That are compared."""
+
+    agreed: int
+    disagreed: int
+    agreement: AgreementAnswer
+    earlier: EarlierAnswer
+    differences: dict[Difference, int]
+    """Decisions of one side only, by why."""
+
+    uncompared: dict[Uncompared, int]
+    """Transitions from which nothing is concluded, by why."""
+
+    open: int
+    """Transitions that wait for the other side's."""
+
+    notices: int
+    """That Aodh has told."""
+
+    not_understood: int
+    """Of those; they are among the dead letters."""
+
+    disagreements: list[DisagreementAnswer]
+    """Newest first."""
+
+
 class ReadyAnswer(Answer):
     """What is missing; nothing when ready."""
 
     missing: list[str]
+
+
+def shadow_answer(report: ShadowReport, names: Mapping[str, str]) -> ShadowAnswer:
+    """What a shadow has seen; ``names`` are of alarms, by id."""
+    sums = report.sums
+    return ShadowAnswer(
+        began=iso(report.began),
+        alarms=report.alarms,
+        agreed=sums.agreed,
+        disagreed=sums.disagreed,
+        agreement=AgreementAnswer(decisions=_percent(sums.of_decisions), time=_percent(sums.of_time)),
+        earlier=EarlierAnswer(median=sums.delay(0.5), p95=sums.delay(0.95)),
+        differences=dict(sorted(sums.differences.items())),
+        uncompared=dict(sorted(sums.uncompared.items())),
+        open=report.open,
+        notices=report.notices,
+        not_understood=report.buried,
+        disagreements=[
+            DisagreementAnswer(
+                alarm_id=each.alarm_id,
+                name=names.get(each.alarm_id),
+                side=each.step.side.value,
+                time=iso(each.step.time),
+                previous=each.step.previous,
+                state=each.step.state,
+                reason=each.step.reason,
+                beside=each.step.beside or None,
+                actions=list(each.step.actions),
+                difference=each.difference,
+                text=each.text,
+            )
+            for each in sums.newest
+        ],
+    )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 2)
 
 
 def alarm_answer(view: AlarmView) -> AlarmAnswer:

@@ -18,6 +18,7 @@ class Kind(StrEnum):
 
     MEASURE = "measure"
     EVENT = "event"
+    NOTICE = "notice"
     ACTION = "action"
 
 
@@ -28,7 +29,7 @@ def dead_letters(
     api: Api = DEFAULT_API,
     how: AsFormat = Format.TABLE,
 ) -> None:
-    """Measures and events that could not be taken and actions that could not be delivered, newest first."""
+    """Measures, events and notices that could not be taken and actions that could not be delivered, newest first."""
     found = client.get(api, client.path("dead-letters"), kind=kind, limit=limit)
     columns = {"time": "time", "kind": "kind", "source": "source", "reason": "reason", "detail": "detail"}
     show.answer(found, how, {**columns, "payload": "payload"})

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from autoscaler import __version__
-from autoscaler.cli import alarms, check, dead_letters, demo, groups, policies, replay, run, simulate
+from autoscaler.cli import alarms, check, dead_letters, demo, groups, policies, replay, run, shadow, simulate
 from autoscaler.cli.failures import CommandError, Exit
 from autoscaler.errors import AutoscalerError
 
@@ -46,6 +46,7 @@ app.command("freeze")(groups.freeze)
 app.command("unfreeze")(groups.unfreeze)
 app.add_typer(policies.app, name="policies")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(shadow.app, name="shadow")
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it

@@ -37,6 +37,15 @@ def run(
     namespace: Annotated[
         str | None, typer.Option(envvar="AUTOSCALER_NAMESPACE", help="What every key in Redis begins with.")
     ] = None,
+    shadow: Annotated[
+        bool | None,
+        typer.Option(
+            "--shadow",
+            envvar="AUTOSCALER_SHADOW",
+            help="Change nothing, and report where it would have differed from Aodh.",
+            show_default=False,
+        ),
+    ] = None,
     log_format: Annotated[
         str | None, typer.Option(envvar="AUTOSCALER_LOG_FORMAT", metavar="json|console", help="Default console.")
     ] = None,
@@ -60,6 +69,7 @@ def run(
         api=api,
         state_dir=state_dir,
         namespace=namespace,
+        shadow=shadow,
         log_format=log_format,
         log_level=log_level,
     )

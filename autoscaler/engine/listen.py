@@ -39,7 +39,10 @@ class Listener(Protocol):
         ...
 
     def acted(self, row: OutboxRow, outcome: str, seconds: float) -> None:
-        """An action was ``delivered`` in so many seconds, or ``retried`` or ``buried`` so long after it was written."""
+        """An action was ``delivered`` in so many seconds, or ``retried`` or ``buried`` so long after it was written.
+
+        In a shadow, which delivers nothing, it was ``recorded``.
+        """
         ...
 
     def decided(self, decision: Decision) -> None:

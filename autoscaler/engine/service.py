@@ -67,7 +67,7 @@ class Service:
         return await self._runner.take(batch)
 
     async def dead_letters(self, kind: str, *, limit: int) -> list[DeadLetter]:
-        """Newest first; ``kind`` is ``measure`` or ``action``."""
+        """Newest first; ``kind`` is one of :class:`autoscaler.ports.DeadLetter`."""
         return await self._controller.store.dead_letters(kind, limit=limit)
 
     # --- alarms ------------------------------------------------------------------------------------------------------
@@ -79,6 +79,11 @@ class Service:
     def listings(self, project_id: str | None) -> Collection[Listing]:
         """The alarms of a project, or (None) of all; those declared in files among them."""
         return self._controller.catalogue.of(project_id)
+
+    def known(self, alarm_ids: Collection[str]) -> list[Listing]:
+        """Those of these alarms that are here."""
+        found = (self._controller.catalogue.get(alarm_id) for alarm_id in alarm_ids)
+        return [listing for listing in found if listing is not None]
 
     async def records(self, alarm_ids: Sequence[str]) -> list[AlarmRecord]:
         """Present records in the order asked."""

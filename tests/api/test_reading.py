@@ -132,7 +132,9 @@ async def test_what_is_not_there_is_said_to_be_not_there(api: Api, path: str, me
         pytest.param("/healthz?x=1", "x: unknown parameter", id="health"),
         pytest.param("/v1/groups/web/decisions?limit=0", "limit: ", id="limit-too-low"),
         pytest.param("/v1/groups/web/decisions?limit=many", "limit: ", id="limit-no-number"),
-        pytest.param("/v1/dead-letters?kind=letter", "kind: expected 'measure', 'event' or 'action'", id="kind"),
+        pytest.param(
+            "/v1/dead-letters?kind=letter", "kind: expected 'measure', 'event', 'notice' or 'action'", id="kind"
+        ),
     ],
 )
 async def test_a_wrong_question_is_refused(api: Api, path: str, message: str) -> None:

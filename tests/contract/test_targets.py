@@ -20,6 +20,7 @@ from autoscaler.adapters.targets.dry_run import DryRunTarget
 from autoscaler.adapters.targets.http import HttpTarget
 from autoscaler.adapters.targets.memory import MemoryTarget
 from autoscaler.adapters.targets.process import ProcessTarget
+from autoscaler.adapters.targets.virtual import VirtualTarget
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Target, TargetStatus
 from autoscaler.scaling.group import Group
@@ -131,7 +132,7 @@ class Subject:
     names: bool
 
 
-@pytest.fixture(params=["process", "http", "dry_run", "memory", "memory-half-way"])
+@pytest.fixture(params=["process", "http", "dry_run", "virtual", "memory", "memory-half-way"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     async with AsyncExitStack() as stack:
         match request.param:
@@ -144,6 +145,8 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
                 yield Subject(target, group(url=web.url), group("db", url=database.url), names=True)
             case "dry_run":
                 yield Subject(DryRunTarget(), group(), group("db"), names=False)
+            case "virtual":
+                yield Subject(VirtualTarget(MemoryTarget()), group(), group("db"), names=False)
             case _:
                 target = MemoryTarget(stride=1 if request.param == "memory-half-way" else None)
                 yield Subject(target, group(), group("db"), names=True)
@@ -436,6 +439,7 @@ async def test_members_end_gracefully_when_the_controller_is_cancelled(tmp_path:
 CONTROLLER = """
     import asyncio, sys
     from autoscaler.adapters.targets.process import ProcessTarget
+from autoscaler.adapters.targets.virtual import VirtualTarget
     from autoscaler.scaling.group import Group
 
     web = Group(name="web", min_size=0, max_size=9, target_type="process", target={"command": tuple(sys.argv[1:])})
@@ -696,3 +700,47 @@ async def test_the_twin_changes_behind_the_controllers_back_and_has_members_that
     target.unready.add("web-2")
     status = await target.status(group())
     assert (status.size, list(status.ready)) == (3, ["web-1", "web-3"])
+
+
+# --- a target as it would be -----------------------------------------------------------------------------------------
+
+
+async def test_what_is_imagined_is_never_asked_of_the_real_target() -> None:
+    real = MemoryTarget()
+    real.set_size("web", 2)
+    target = VirtualTarget(real)
+    await target.resize(group(), 5, fence=1, deadline=5)
+
+    assert (await target.status(group())).size == 5
+    await target.release(group())
+    assert (await real.status(group())).size == 2
+    assert real.resizes == []
+
+
+async def test_what_is_imagined_is_past_when_somebody_moves_the_real_group() -> None:
+    real = MemoryTarget()
+    real.set_size("web", 2)
+    target = VirtualTarget(real)
+    await target.status(group())
+    await target.resize(group(), 5, fence=1, deadline=5)
+    real.set_size("web", 3)
+
+    found = await target.status(group())
+    assert (found.size, found.ready) == (3, ["web-1", "web-2", "web-3"])
+
+
+async def test_a_real_target_that_cannot_be_read_is_no_size() -> None:
+    real = MemoryTarget()
+    real.status_failures.append(TemporaryError("away"))
+    with pytest.raises(TemporaryError):
+        await VirtualTarget(real).resize(group(), 5, fence=1, deadline=5)
+
+
+async def test_members_of_this_process_are_imagined_too() -> None:
+    async with ProcessTarget() as real:
+        target = VirtualTarget(real)
+        await target.resize(group(command=SLEEPER), 3, fence=1, deadline=5)
+
+        assert not target.resident
+        assert (await target.status(group(command=SLEEPER))).size == 3
+        assert (await real.status(group(command=SLEEPER))).size == 0

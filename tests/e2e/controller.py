@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -22,10 +23,13 @@ class ControllerProcess:
         folder: where its log goes.
         port: of its API.
         settings: as ``AUTOSCALER_…``, without the prefix.
+        options: of the command.
     """
 
-    def __init__(self, folder: Path, *, port: int, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, *, port: int, settings: dict[str, str], options: Sequence[str] = ()) -> None:
         self.port = port
+        self.settings = settings
+        self._options = tuple(options)
         self._log = folder / "controller.log"
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith("AUTOSCALER_")
@@ -45,7 +49,10 @@ class ControllerProcess:
         """Start; returns at once."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "autoscaler", "run"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "autoscaler", "run", *self._options],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
             )
 
     @property

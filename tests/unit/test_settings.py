@@ -276,3 +276,31 @@ def test_settings_do_not_change() -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         read.api = "localhost:1"
+
+
+def test_what_a_shadow_has_to_itself_is_named_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOSCALER_OPENSTACK_URL", "amqp://cloud")
+    monkeypatch.setenv("AUTOSCALER_NOTIFY_URL", "amqp://cloud")
+    monkeypatch.setenv("AUTOSCALER_STATE_DIR", "/var/state")
+    live, shadow = load(), load(shadow=True)
+
+    assert (shadow.namespace, shadow.amqp_queue) == ("autoscaler.shadow", "autoscaler.measures.shadow")
+    assert (shadow.openstack_queue, shadow.state_dir) == ("autoscaler.openstack.shadow", Path("/var/state/shadow"))
+    assert (shadow.amqp_ttl, shadow.amqp_max_length) == (600, 100_000)
+    assert (shadow.notify_url, shadow.aodh_url) == (None, "amqp://cloud")
+    assert live.namespace == "autoscaler"
+    assert load(shadow=True, shadow_url="amqp://other", amqp_ttl=5).aodh_url == "amqp://other"
+    assert load(shadow=True, amqp_ttl=5).amqp_ttl == 5
+
+
+def test_a_shadow_takes_no_message_from_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOSCALER_OPENSTACK_URL", "amqp://cloud")
+    monkeypatch.setenv("AUTOSCALER_OPENSTACK_EXISTING_QUEUES", "true")
+
+    with pytest.raises(SettingsError, match="AUTOSCALER_OPENSTACK_EXISTING_QUEUES: expected false with"):
+        load(shadow=True)
+
+
+def test_a_shadow_must_hear_aodh() -> None:
+    with pytest.raises(SettingsError, match="AUTOSCALER_SHADOW_URL: expected with AUTOSCALER_SHADOW"):
+        load(shadow=True)

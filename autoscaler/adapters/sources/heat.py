@@ -30,7 +30,8 @@ class HeatSource(OsloSource):
     read is buried.
 
     Args:
-        url: as :class:`autoscaler.adapters.sources.openstack.OpenStackSource`, as are ``now``, ``queue``, ``ttl`` and ``max_length``.
+        url: as of :class:`autoscaler.adapters.sources.openstack.OpenStackSource`, as are ``now``, ``queue``, ``ttl``
+            and ``max_length``.
         exchange: that Heat publishes on.
         topic: of its notifications.
     """

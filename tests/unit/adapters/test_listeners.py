@@ -77,3 +77,17 @@ def test_every_listener_is_told() -> None:
     listeners.decided(decision)
 
     assert [ear.heard for ear in ears] == [[("http", 3), (Rejection.TOO_LONG, 1), decision]] * 2
+
+
+def test_where_nothing_is_delivered_it_is_recorded() -> None:
+    told = []
+
+    class Told(Silence):
+        def acted(self, row: OutboxRow, outcome: str, seconds: float) -> None:
+            told.append(outcome)
+
+    row = OutboxRow(id="a:1:0", alarm_id="a", url="http://h/", body={}, created=0.0)
+    for outcome in ("delivered", "buried"):
+        Listeners([Told()], records=True).acted(row, outcome, 1.0)
+
+    assert told == ["recorded", "buried"]

@@ -44,7 +44,19 @@ def test_the_version_is_said(shell: Shell) -> None:
 def test_the_help_names_every_command(shell: Shell) -> None:
     found = shell.run("--help").stdout
 
-    names = ("run", "demo", "check", "replay", "simulate", "alarms", "groups", "freeze", "policies", "dead-letters")
+    names = (
+        "run",
+        "demo",
+        "check",
+        "replay",
+        "simulate",
+        "alarms",
+        "groups",
+        "freeze",
+        "policies",
+        "dead-letters",
+        "shadow",
+    )
     assert all(name in found for name in names)
 
 
