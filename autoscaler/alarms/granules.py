@@ -135,8 +135,9 @@ def _pooled(name: str, counting: Iterable[Series], span: Span, granularity: floa
     reporting = 0
     for series in counting:
         measured = _measured(series, name, granularity)
-        parts.append(measured.values[span.of(measured)])
-        reporting += _reports(series, span)
+        values = measured.values[span.of(measured)]
+        parts.append(values)
+        reporting += len(values) > 0 if measured is series else _reports(series, span)
     return Granule(span, pooled(parsed(name), parts), reporting)
 
 
@@ -157,10 +158,10 @@ def _reports(series: Series, span: Span) -> bool:
 def _of_series(series: Series, name: str, span: Span, granularity: float | None) -> tuple[float | None, bool]:
     """The value of one series in one granule, and whether it reported; remembered as long as the series is unchanged.
 
-    Only aligned granules come again.
+    Only aligned granules come again; a sliding one of the same times has other points.
     """
     key = (name, span.begins, span.ends)
-    if (known := series.memo.get(key)) is not None:
+    if not span.slides and (known := series.memo.get(key)) is not None:
         return known  # type: ignore[no-any-return]
     measured = _measured(series, name, granularity)
     answer = (parsed(name).aggregate(measured.values[span.of(measured)]), _reports(series, span))

@@ -156,6 +156,15 @@ def test_the_rate_of_an_aggregate_is_taken_after_aggregating_and_passes_over_gap
     assert [granule.value for granule in found] == [None, 2.0, None, 3.0]
 
 
+def test_a_sliding_granule_is_not_mistaken_for_the_aligned_one_of_the_same_times() -> None:
+    view = a_view({"r": [(10.0, 1.0), (20.0, 3.0)]}, now=20.0)
+
+    (before,) = aggregates(a_rule(), view, [aligned(1, 10.0)])
+    (sliding,) = aggregates(SLIDING, view, [Span(10.0, 20.0, slides=True)])
+
+    assert (before.value, sliding.value) == (1.0, 3.0)
+
+
 def test_what_is_remembered_of_a_granule_is_forgotten_with_the_points() -> None:
     span = aligned(0, 10.0)
     view = a_view({"r": [(1.0, 10.0)]}, now=20.0)
