@@ -57,7 +57,7 @@ def rules(draw: st.DrawFn, *, waiting: bool = True, treated: bool = True) -> Rul
     seconds = st.sampled_from([0.0, 0.1, 3.0, 7.3, 15.0, 100.0])
     return a_rule(
         single=False,
-        reaggregation_method="mean",
+        reaggregation_method=draw(st.sampled_from(["mean", "pooled"])),
         window=window,
         evaluate=evaluate_when,
         granularity=draw(st.sampled_from([0.1, 0.3, 1.0, 2.0, 7.0, 10.0, 60.0])),
