@@ -276,7 +276,8 @@ def _obstacle(record: GroupRecord, seen: HeatGroup, now: float, wedged_after: fl
         return Hold(record, Reason.WEDGED, wedged_text(record), now + FAILED_RECHECK)
     if seen.in_progress:
         return Hold(record, Reason.IN_FLIGHT, "Heat is resizing the group", now + BUSY_RECHECK)
-    busy = next((s for s in (seen.stack_status, seen.status, seen.nested_status) if s.endswith("_IN_PROGRESS")), "")
+    # that of its members plays no part: after an engine has died over it, it stays under way until the next resize
+    busy = next((status for status in (seen.stack_status, seen.status) if status.endswith("_IN_PROGRESS")), "")
     if busy:
         return Hold(record, Reason.IN_FLIGHT, f"stack {seen.stack} is {busy}", now + BUSY_RECHECK)
     if not seen.status.endswith("_COMPLETE"):
@@ -330,8 +331,8 @@ def _effect(record: GroupRecord, signal: Signal, seen: HeatGroup, now: float) ->
     word = record.word if record.word is not None and record.word.time >= signal.sent_at else None
     if word is not None and word.phase == "start" and now - signal.sent_at < SIGNAL_LIFE:
         return _waiting(record, signal, "Heat has begun to resize the group", now + EFFECT_RECHECK)
-    # a stack update that came between ends in its own time
-    if seen.nested_status.endswith("_IN_PROGRESS"):
+    # a stack update that came between ends in its own time; an engine that died leaves it so
+    if seen.nested_status.endswith("_IN_PROGRESS") and now - signal.sent_at < SIGNAL_LIFE:
         return _waiting(record, signal, f"its members are {seen.nested_status}", now + BUSY_RECHECK)
     over = replace(record, signal=None, resized_at=now if record.resized_at is None else max(record.resized_at, now))
     before = signal.before.size

@@ -59,6 +59,17 @@ class Alarming:
     async def reasons(self, stack: Stack) -> list[str]:
         return [made["reason"] for made in await self.decisions(stack)]
 
+    async def loaded(self, stack: Stack, *reasons: str, seconds: float = 120) -> dict[str, Any]:
+        """Keep the load up until a decision with one of the reasons is there."""
+
+        async def is_told() -> bool:
+            await self.load(90)
+            await asyncio.sleep(0.4)
+            return bool(set(reasons) & set(await self.reasons(stack)))
+
+        await until(is_told, f"one of {reasons} under load", seconds=seconds)
+        return [made for made in await self.decisions(stack) if made["reason"] in reasons][-1]
+
     async def told(self, stack: Stack, reason: str, seconds: float = 60) -> dict[str, Any]:
         """Wait for a decision with a reason."""
         found: list[dict[str, Any]] = []
@@ -128,12 +139,8 @@ async def test_a_signal_is_held_until_the_cooldown_of_heat_is_over(heat: httpx.A
         await alarming.load(90)
         held = await alarming.told(stack, "cooldown")
         assert len(await members(stack)) == 1
-        async with asyncio.timeout(30):
-            while "signalled" not in await alarming.reasons(stack):
-                await alarming.load(90)  # newer measures, on which the alarm rests when it is looked at again
-                await asyncio.sleep(0.5)
+        last = await alarming.loaded(stack, "signalled")  # on newer measures, when the signal is looked at again
         await resting(stack, 2)
-        last = (await alarming.decisions(stack))[-1]
 
     assert held["text"].startswith("Heat cools the group down until ")
     assert held["inputs"]["cooldown_by"] == "ExactCapacity : 1"
@@ -199,8 +206,7 @@ async def test_heat_away_for_a_while_is_signalled_afterwards_and_once(
                 await asyncio.sleep(0.5)
         finally:
             await asyncio.to_thread(cloud.api.restart)
-        await alarming.load(90)
-        made = await alarming.told(stack, "signalled")
+        made = await alarming.loaded(stack, "signalled")
         await resting(stack, 2)
 
     assert (made["from"], made["to"]) == (1, 2)
@@ -219,10 +225,7 @@ async def test_keystone_away_for_a_while_loses_no_signal(
                 await asyncio.sleep(0.5)
         finally:
             await asyncio.to_thread(cloud.keystone.restart)
-        for _ in range(4):
-            await alarming.load(90)
-            await asyncio.sleep(0.5)
-        await alarming.told(stack, "signalled")
+        await alarming.loaded(stack, "signalled")
         await resting(stack, 2)
 
 
@@ -247,10 +250,8 @@ async def test_a_group_whose_engine_was_killed_over_a_resize_is_told_of_and_free
             return not await is_scaling()
 
         await until(is_free, "a group that takes signals again")
-        async with asyncio.timeout(120):
-            while len(await members(stack)) < 3:
-                await alarming.load(90)
-                await asyncio.sleep(0.5)
+        await alarming.loaded(stack, "signalled")
+        await resting(stack, 3)
         statuses = {each["resource_status"] for each in (await members(stack)).values()}
 
     assert "its engine died over it" in wedged["text"]
@@ -325,11 +326,8 @@ async def test_a_stack_that_is_being_updated_is_waited_for(heat: httpx.AsyncClie
             tasks.create_task(patched(stack, desired=6))
             await asyncio.sleep(0.3)
             await alarming.load(90)
-            async with asyncio.timeout(60):
-                while not {"signalled", "superseded"} & set(await alarming.reasons(stack)):
-                    await asyncio.sleep(0.5)
-                    await alarming.load(90)
-        await resting(stack, 7)
+            made = await alarming.loaded(stack, "signalled", "superseded")
+        await resting(stack, 7 if made["reason"] == "signalled" else 6)
         assert "in flight" in await alarming.reasons(stack)
 
 
