@@ -72,8 +72,8 @@ NEWEST = 200
 UNREADABLE = "not understood"
 """Why a definition of Aodh's is buried."""
 
-Understand = Callable[[Mapping[str, Any]], tuple[Definition, AlarmState]]
-"""Reads an alarm in Aodh's storage form; raises ValueError."""
+Understand = Callable[[Mapping[str, Any], str], tuple[Definition, AlarmState]]
+"""Reads an alarm in Aodh's storage form, told what it sees where its rule does not tell; raises ValueError."""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,7 +316,7 @@ class Shadow(Silence):
             return
         match notice.told:
             case Told.CREATION:
-                definition, state = self._understand({**notice.detail, "alarm_id": notice.alarm_id})
+                definition, state = self._understand({**notice.detail, "alarm_id": notice.alarm_id}, "")
                 await self._adopt(notice, definition, state)
             case Told.RULE_CHANGE:
                 await self._change(notice)
@@ -354,7 +354,10 @@ class Shadow(Silence):
         if listing.origin or record is None:
             raise ValueError("what is changed is not Aodh's")
         stored = msgspec.json.decode(msgspec.json.encode(told_with_state(listing.definition, record)))
-        definition, state = self._understand({**stored, **notice.detail, "alarm_id": alarm_id})
+        before = listing.definition
+        document = {**stored, **notice.detail, "alarm_id": alarm_id}
+        moved = document["project_id"] != before.project_id
+        definition, state = self._understand(document, "" if moved else before.scope)
         said = notice.detail.get("state")
         listing, changed = await self._orders.replace(
             alarm_id, definition, state if said is not None else None, _actor(notice)

@@ -23,6 +23,7 @@ from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.shadow import Shadow
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.measure import Measure
+from autoscaler.measures.window import ANY_PROJECT
 from autoscaler.ports import DeadLetter, Delivery, Heartbeat
 from autoscaler.scaling.group import Actor
 from tests.api.running import begun
@@ -190,6 +191,17 @@ async def test_what_aodh_changes_is_changed_here(it: Scene) -> None:
     assert after.severity == "critical"
     assert after.name == "busy"
     assert await it.state() is SILENT
+
+
+async def test_a_change_leaves_what_an_imported_alarm_sees(it: Scene) -> None:
+    definition, state = definition_of_stored(stored(), ANY_PROJECT)
+    await Orders(it.controller, lambda _: None).adopt(definition, state, Actor(kind="user", name="importer"))
+    await it.tell(Told.RULE_CHANGE, {"severity": "critical"})
+    assert it.controller.router.by_id["a1"].sees == ANY_PROJECT
+    await it.tell(Told.RULE_CHANGE, {"project_id": "p2"})
+
+    found = it.controller.router.by_id["a1"]
+    assert (found.severity, found.project_id, found.sees) == ("critical", "p2", "p2")
 
 
 async def test_a_change_that_resets_the_state_does_so_here(it: Scene) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import aio_pika
 import pytest
+from structlog.testing import capture_logs
 
 from autoscaler.adapters.sources.aodh import AodhSource
 from autoscaler.alarms.notice import Told
@@ -116,6 +117,22 @@ async def test_a_queue_that_nobody_needs_any_more_goes_by_itself(rabbit: RabbitS
         queue = await channel.declare_queue(f"{exchange}.shadow.notices", durable=True, arguments=ARGUMENTS)
         assert queue.declaration_result.consumer_count == 0
         assert not await _exists(connection, KEY)
+
+
+async def test_a_second_listener_at_the_same_queue_is_refused(rabbit: RabbitServer, exchange: str) -> None:
+    first, second = source(rabbit, exchange), source(rabbit, exchange)
+    async with aclosing(first.deliveries()) as one, aclosing(second.deliveries()) as other:
+        waiting = await linked(first, one)
+        with capture_logs() as said:
+            refused = asyncio.ensure_future(anext(other))
+            async with asyncio.timeout(30):
+                while not any(line["event"] == "source refused" for line in said):
+                    await asyncio.sleep(0.02)
+        assert first.connected
+        assert not second.connected
+        for each in (waiting, refused):
+            each.cancel()
+        await asyncio.wait([waiting, refused])
 
 
 async def _exists(connection: aio_pika.abc.AbstractConnection, name: str) -> bool:

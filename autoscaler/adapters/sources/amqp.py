@@ -73,6 +73,8 @@ class AmqpSource(LinkedSource):
 
     kind = SourceKind.AMQP
     """As which its messages are trusted."""
+    exclusive = False
+    """Whether the broker refuses a second listener at its queues."""
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class AmqpSource(LinkedSource):
         # beneath aio-pika's own message objects, which cost as much as all the rest
         link = _AmqpLink(await channel.get_underlay_channel(), self._trust, self.kind)
         for queue in queues:
-            await link.consume(queue)
+            await link.consume(queue, exclusive=self.exclusive)
         return link
 
     async def _queues(
@@ -208,11 +210,11 @@ class _AmqpLink:
         self._loss = ""  # why the link is lost, "" while it is not
         self._last_tag = 0
 
-    async def consume(self, queue: str) -> None:
+    async def consume(self, queue: str, *, exclusive: bool = False) -> None:
         """Begin."""
         self._channel.closing.add_done_callback(self._closed)
         self._channel.on_consumer_cancel_callbacks.add(self._cancelled)
-        await self._channel.basic_consume(queue, self._arrived)
+        await self._channel.basic_consume(queue, self._arrived, exclusive=exclusive)
 
     @property
     def alive(self) -> bool:

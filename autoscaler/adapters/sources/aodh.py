@@ -47,6 +47,8 @@ class AodhSource(OsloSource):
         PermanentError: the URL is none.
     """
 
+    exclusive = True  # two that shared the queue would each know half of Aodh's alarms
+
     def __init__(
         self,
         url: str,

@@ -23,26 +23,30 @@ if TYPE_CHECKING:
 _TOLD: Final = frozenset(KEYS) - frozenset(RULE_KEYS) - {"timestamp", "evaluate_timestamp", "state_timestamp", "state"}
 
 
-def definition_of_stored(document: Mapping[str, Any]) -> tuple[Definition, AlarmState]:
+def definition_of_stored(document: Mapping[str, Any], sees: str = "") -> tuple[Definition, AlarmState]:
     """An alarm in Aodh's storage form, with its state; revision and times are given where it is stored.
 
     Trusts in the URLs of its actions are left out: they are Aodh's.
+
+    Args:
+        document: the whole alarm.
+        sees: the project whose measures it sees where its rule does not tell, or the word for all; "" is its own.
 
     Raises:
         ValueError: it is no alarm that is known here; says why.
     """
     try:
-        return _definition(document)
+        return _definition(document, sees)
     except FaultError as error:
         raise ValueError(error.text) from error
 
 
-def _definition(document: Mapping[str, Any]) -> tuple[Definition, AlarmState]:
+def _definition(document: Mapping[str, Any], known: str) -> tuple[Definition, AlarmState]:
     kind = one_of(AlarmType)("type", document.get("type"))
     rule, project_id = document.get("rule"), document.get("project_id")
     if not isinstance(project_id, str) or project_id in {"", ANY_PROJECT}:
         raise ValueError(f"project_id: expected the id of a project, got {project_id!r}")
-    sees = _sees(kind, rule, project_id)
+    sees = _sees(kind, rule, project_id, known or project_id)
     alarm = {key: document[key] for key in _TOLD & document.keys()} | {key_of(kind): _asked(rule)}
     for key in ACTIONS:
         alarm[key] = [scrubbed(url) if isinstance(url, str) else url for url in alarm.get(key) or ()]
@@ -56,21 +60,21 @@ def _definition(document: Mapping[str, Any]) -> tuple[Definition, AlarmState]:
     return msgspec.structs.replace(definition, alarm_id=str(document.get("alarm_id") or "")), state
 
 
-def _sees(kind: AlarmType, rule: Any, project_id: str) -> str:
+def _sees(kind: AlarmType, rule: Any, project_id: str, otherwise: str) -> str:
     """The project whose measures it looks at, or the word for all, as far as its rule tells who made it.
 
     Aodh confines searches and PromQL to a project unless an admin made the alarm for their own; other rules it confines
-    never, so nothing is known there, and they see their project only, as when they are made here.
+    never, so nothing is known there, and unless somebody knows better they see their project only, as those made here.
     """
     if not isinstance(rule, Mapping):
-        return project_id
+        return otherwise
     match kind:
         case AlarmType.BY_RESOURCES:
             return project_id if _is_confined(rule.get("query")) else ANY_PROJECT
         case AlarmType.PROMETHEUS:
             return project_id if rule.get("scope_to_project") else ANY_PROJECT
         case _:
-            return project_id
+            return otherwise
 
 
 def _is_confined(query: Any) -> bool:

@@ -105,6 +105,14 @@ def test_every_other_type(kind: str, rule: dict[str, Any]) -> None:
     assert definition_of_stored(stored(kind, rule))[0].type == kind
 
 
+def test_what_is_known_of_an_alarm_counts_where_its_rule_does_not_tell() -> None:
+    rule = {**THRESHOLD, "metric": "m", "resource_id": "r", "resource_type": "t"}
+    confined = by_resources(json.dumps({"and": [PERMISSION, json.loads(SEARCH)]}))
+
+    assert definition_of_stored(stored("gnocchi_resources_threshold", rule), ANY_PROJECT)[0].scope == ANY_PROJECT
+    assert definition_of_stored(confined, ANY_PROJECT)[0].scope == "p1"
+
+
 def test_trusts_are_aodhs() -> None:
     rule = {**THRESHOLD, "metric": "m", "resource_id": "r", "resource_type": "t"}
     actions = ["trust+http://7c1f:delete@heat.example.org/v1/signal", "log:"]
