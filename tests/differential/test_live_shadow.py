@@ -46,7 +46,9 @@ REPORTS = 5.0
 MACHINES = 24
 GROUPS = 4
 METRIC = "cpu_util"
-ADMIN = {"X-User-Id": "alice", "X-Project-Id": "shadowed", "X-Roles": "admin"}
+POOL = {"pool_id": "p", "stack_id": "s", "autoscaling_group_id": "g"}
+NIGHT = {"name": "night", "start": "0 22 * * *", "duration": 3600, "timezone": "Europe/Paris", "description": "n"}
+ADMIN = {"X-User-Id": "alice", "X-Project-Id": "shadowed", "X-Roles": "admin,member,reader"}
 
 
 @dataclass
@@ -190,6 +192,7 @@ class Listener:
                     self.heard += 1
 
 
+@pytest.mark.timeout(SECONDS + 300)
 async def test_a_shadow_agrees_with_aodh_or_says_why_not(tmp_path: Path) -> None:
     draw, run, port = random.Random(7), uuid.uuid4().hex[:8], free_port()
     machines = [Machine(number, random.Random(number)) for number in range(MACHINES)]
@@ -243,3 +246,55 @@ async def test_a_shadow_agrees_with_aodh_or_says_why_not(tmp_path: Path) -> None
     assert report["agreed"] > 0
     assert report["agreement"]["decisions"] >= 75
     assert all(each["text"] for each in report["disagreements"])
+
+
+async def test_what_is_changed_at_aodh_is_changed_here(tmp_path: Path) -> None:
+    run, port = uuid.uuid4().hex[:8], free_port()
+    settings = {"SHADOW": "true", "SHADOW_URL": BROKER, "NAMESPACE": f"live{run}", "REPLICA": run}
+    member = ADMIN | {"X-Roles": "member,reader"}
+    bodies: list[dict[str, Any]] = [
+        {"type": "event", "event_rule": {"event_type": "compute.*"}},
+        {"type": "prometheus", "prometheus_rule": {"query": "up", "threshold": 1}},
+        {"type": "loadbalancer_member_health", "loadbalancer_member_health_rule": POOL},
+    ]
+    shown = ("name", "type", "severity", "enabled", "description", "alarm_actions", "time_constraints", "state")
+    async with (
+        httpx.AsyncClient(base_url=AODH, limits=httpx.Limits(max_keepalive_connections=0)) as aodh,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as ours,
+    ):
+
+        async def alike(path: str, **headers: str) -> None:
+            """Wait until both tell the same of an alarm, up to how times and defaults are written."""
+            async with asyncio.timeout(30):
+                while True:
+                    theirs, here = [await client.get(path, headers=headers) for client in (aodh, ours)]
+                    assert theirs.status_code == 200, theirs.text
+                    found = [{key: answer.json().get(key) for key in shown} for answer in (theirs, here)]
+                    rules = [answer.json().get(f"{answer.json().get('type')}_rule") for answer in (theirs, here)]
+                    if found[0] == found[1] and rules[0] == rules[1]:
+                        return
+                    await asyncio.sleep(0.2)
+
+        with ControllerProcess(tmp_path, port=port, settings=settings) as shadow:
+            await asyncio.to_thread(shadow.until_ready)
+            for body in bodies:
+                for headers in (ADMIN, member):
+                    made = await aodh.post("/v2/alarms", json=body | {"name": "a"}, headers=headers)
+                    path = f"/v2/alarms/{made.json()['alarm_id']}"
+                    await alike(path, **headers)
+                    changed = body | {"name": "b", "severity": "critical", "enabled": False}
+                    changed |= {"alarm_actions": ["http://127.0.0.1:9/"], "time_constraints": [NIGHT]}
+                    await aodh.put(path, json=changed, headers=headers)
+                    await alike(path, **headers)
+                    await aodh.put(f"{path}/state", json="alarm", headers=headers)
+                    await alike(path, **headers)
+                    await aodh.put(path, json=body | {"name": "c", "enabled": False}, headers=headers)
+                    await alike(path, **headers)
+                    await aodh.delete(path, headers=headers)
+                    async with asyncio.timeout(30):
+                        while (await ours.get(path, headers=headers)).status_code != 404:
+                            await asyncio.sleep(0.2)
+            report = (await ours.get("/v1/shadow")).json()
+            log = shadow.log()
+
+    assert (report["notices"], report["not_understood"]) == (5 * 2 * len(bodies), 0), log
