@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping  # looked up when a record is decoded
 from typing import Any
 
 import msgspec

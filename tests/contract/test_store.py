@@ -48,7 +48,8 @@ from autoscaler.ports import (
     lane_of,
 )
 from autoscaler.scaling.decision import Decision, Reason
-from autoscaler.scaling.group import Actor, GroupRecord, Limits, Pause
+from autoscaler.scaling.group import Actor, Bound, GroupRecord, Limits, Pause
+from autoscaler.scaling.policy import Order
 from tests.servers import RedisServer, free_port
 
 T = 1_700_000_000.0
@@ -1241,6 +1242,10 @@ def group_record(**changes: object) -> GroupRecord:
         version=1,
         desired_capacity=3,
         members=("a", "b"),
+        failed=("c",),
+        most=Bound(4, "quota"),
+        facts={"stack": "web"},
+        pending_order=Order.NEWEST,
         cooldown_end=T + 0.1,
         declared=Limits(1, 5),
         paused=Pause(since=T, until=None, reason="x", actor=Actor(kind="user")),

@@ -227,10 +227,12 @@ class Watched:
         if metadata.cooldown_end is not None and self._clock() < metadata.cooldown_end:
             facts["heat cools down until"] = iso(int(metadata.cooldown_end))
         warning = _warning(group, template, parameter, pair)
-        facts |= {name: text for name, text in (("warning", warning), ("wedged", still)) if text}
-        wedged = bool(still) and not stack.is_changing and not _in_progress(group)
+        wedged = bool(still) and metadata.in_progress and not stack.is_changing and not _in_progress(group)
+        if still and not metadata.in_progress and busy == _busy_within(group, nested):
+            busy = still = ""  # what a dead engine leaves behind for ever, and nobody minds
         if wedged and (parameter or self._repair):
             busy = ""  # an update of the stack, which is how it is resized, sets it free, and so does a repair
+        facts |= {name: text for name, text in (("warning", warning), ("wedged", still)) if text}
         return HeatSeen(
             stack,
             group,
@@ -305,6 +307,10 @@ def _busy(stack: Stack, group: Resource, nested: Stack, metadata: GroupMetadata)
         return f"group {group.name} is {group.status}"
     if metadata.in_progress:
         return f"Heat is scaling group {group.name} itself"
+    return _busy_within(group, nested)
+
+
+def _busy_within(group: Resource, nested: Stack) -> str:
     return f"group {group.name} is {nested.status} within" if nested.is_changing else ""
 
 

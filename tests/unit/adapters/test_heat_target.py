@@ -310,6 +310,18 @@ async def test_a_resize_that_stands_still_is_told_and_a_parameter_sets_it_free()
         assert (status.busy, it.changes) == ("", [("web/web-id", {"parameters": {"desired": 4}})])
 
 
+async def test_what_a_dead_engine_leaves_behind_within_a_group_holds_nobody_for_ever() -> None:
+    async with heat() as (it, web):
+        it.nested = "UPDATE_IN_PROGRESS"
+        it.tell()
+        during = await it.target.status(web)
+        it.now = NOW + 700
+        after = await it.target.status(web)
+
+    assert (during.busy, after.busy) == ("group group is UPDATE_IN_PROGRESS within", "")
+    assert "wedged" not in after.facts
+
+
 # --- by a parameter --------------------------------------------------------------------------------------------------
 
 

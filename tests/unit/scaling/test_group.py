@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from autoscaler.scaling.group import Actor, Group, GroupRecord, Limits, Pause
+from autoscaler.scaling.group import Actor, Bound, Group, GroupRecord, Limits, Pause
+from autoscaler.scaling.policy import Order
 
 GROUP = Group(name="web", min_size=1, max_size=10)
 
@@ -44,3 +46,9 @@ def test_a_pause_forbids_its_direction_until_it_is_over(
     pause = Pause(0.0, until, "maintenance", Actor(kind="user"), direction)
 
     assert {change for change in (-1, 1) if pause.forbids(change, 100.0)} == forbidden
+
+
+def test_a_record_is_the_same_after_it_was_stored() -> None:
+    record = GroupRecord(size=3, most=Bound(4, "quota"), facts={"stack": "web"}, pending_order=Order.NEWEST)
+
+    assert msgspec.json.decode(msgspec.json.encode(record), type=GroupRecord) == record
