@@ -172,6 +172,7 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
         events: ids of the events that were taken last, newest first; the same told again changes nothing.
         trust_gone: the trust that its actions were to be carried out by, found worth nothing; "" while there is none.
         trust_gone_at: Unix seconds.
+        imported: the state is another system's word; it stays, and nothing is done, until the first full window.
     """
 
     version: int = 0
@@ -196,6 +197,7 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[str, ...] = ()
     trust_gone: str = ""
     trust_gone_at: float = 0.0
+    imported: bool = False
 
     @property
     def state_reason(self) -> str:

@@ -33,6 +33,7 @@ from autoscaler.alarms.course import (
 )
 from autoscaler.alarms.explanation import joined, note_of, note_of_observation, renewed
 from autoscaler.alarms.granules import MICROSECOND, aggregates
+from autoscaler.alarms.imported import keeps_state
 from autoscaler.alarms.outcome import RECHECK, Outcome
 from autoscaler.alarms.present import Seen, is_taken_as_aligned, next_points, present_spans
 from autoscaler.alarms.rules import CompositeRule, Junction, PrometheusRule, Rule
@@ -274,6 +275,9 @@ def _conclude(at: _Leaves) -> None:
     current = look.record.state
     resolution = resolved(rule, at.records, current)
     at.repeats = resolution.state is not AlarmState.INSUFFICIENT_DATA  # as in Aodh
+    # nothing was known of the leaves of an imported alarm: those in alarm or ok have had a full window since
+    if keeps_state(look, "" if at.repeats else _note(at.records) or "its parts leave the state open"):
+        return
     if not at.repeats and not all(leaf.seen for leaf in at.records):
         # an alarm whose rule was changed keeps its state until every leaf has had its turn
         resolution = Resolution(current, ())

@@ -113,14 +113,14 @@ def _adopt_definition(look: Look) -> None:
             held_since=None,
             evidence=None,
             repeat_at=None,
-            note="",
+            note=look.record.note if look.record.imported else "",
             leaves=(),
             instances={},
         )
     elif look.record.revision != alarm.revision:
         look.change(revision=alarm.revision)
     # events repeat by themselves what they say
-    repeats = alarm.repeat_actions and not isinstance(alarm.rule, EventRule)
+    repeats = alarm.repeat_actions and not isinstance(alarm.rule, EventRule) and not look.record.imported
     if repeats != (look.record.repeat_at is not None):
         # asked for, or no longer, without a word about the rule
         look.change(repeat_at=look.now + alarm.repeat_interval if repeats else None)

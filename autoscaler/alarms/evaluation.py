@@ -27,7 +27,7 @@ from autoscaler.alarms.course import (
     unheard,
     waits_of,
 )
-from autoscaler.alarms.explanation import joined, note_of, renewed
+from autoscaler.alarms.explanation import joined, note_of, renewed, too_little
 from autoscaler.alarms.granules import (
     MICROSECOND,
     aggregates,
@@ -37,6 +37,7 @@ from autoscaler.alarms.granules import (
     newest_counting,
     sliding_window,
 )
+from autoscaler.alarms.imported import keeps_state
 from autoscaler.alarms.outcome import (
     MAX_HOLD,
     POLICY_SCHEME,
@@ -107,7 +108,7 @@ def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sourc
     look = begin(alarm, record, view.asof, sources)
     at = _WindowLook(look, alarm.rule, view)
     spans = _each_boundary(at) if at.in_order else _present_point(at)
-    if record.definition and spans and not at.held and sources.caught_up:
+    if record.definition and not record.imported and spans and not at.held and sources.caught_up:
         _note_late(at, at.first or spans[0])
     return Outcome(
         look.record,
@@ -173,7 +174,7 @@ def _judge(at: _WindowLook, spans: Sequence[Span], time: float) -> None:
     look, rule = at.look, at.rule
     at.first = at.first or spans[0]
     assessment = assess(rule, aggregates(rule, at.view, spans), look.record.state)
-    if _holds(at, assessment):
+    if _keeps_imported(at, assessment, spans) or _holds(at, assessment):
         return
     current = look.record.state
     asked = next_state(current, assessment.verdict)
@@ -181,6 +182,16 @@ def _judge(at: _WindowLook, spans: Sequence[Span], time: float) -> None:
     look.change(breaching_since=waits.breaching_since, clear_since=waits.clear_since)
     state = current if is_waiting(rule, waits, time) else asked
     conclude(look, _finding(at, assessment, state, spans), time)
+
+
+def _keeps_imported(at: _WindowLook, assessment: Assessment, spans: Sequence[Span]) -> bool:
+    look, rule = at.look, at.rule
+    if not look.record.imported:
+        return False
+    if assessment.is_full(rule):
+        return keeps_state(look, "")
+    heard = look.sources.heard(look.alarm.sees)
+    return keeps_state(look, too_little(Seen(rule, at.view, spans), look.alarm.sees, look.now, heard))
 
 
 def _holds(at: _WindowLook, assessment: Assessment) -> bool:

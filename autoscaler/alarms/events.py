@@ -54,6 +54,7 @@ def hit(alarm: Alarm, record: AlarmRecord, event: Event, now: float) -> Outcome 
         reason=reason,
         reason_data=data,
         note="",
+        imported=False,
         considered=now,
         evidence=Evidence(begins=now, ends=now, reporting=(1,), fullest=1),
         events=(event.message_id, *record.events)[:KEPT_EVENTS],

@@ -9,6 +9,7 @@ from autoscaler.alarms.alarm import AlarmState, Evidence
 from autoscaler.alarms.composite import evaluate_composite
 from autoscaler.alarms.course import PROBED, Finding, begin, conclude, earliest, lasting, next_opening
 from autoscaler.alarms.explanation import note_of_observation, renewed
+from autoscaler.alarms.imported import keeps_state
 from autoscaler.alarms.observation import PoolMembers, Samples, Unknown
 from autoscaler.alarms.outcome import Outcome, Transition
 from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule
@@ -48,7 +49,8 @@ def observe(
     if not alarm.enabled:
         return Outcome(record)
     look = begin(alarm, record, now, sources)
-    if look.within:
+    # there is no window: the first answer counts, whatever it is
+    if look.within and not keeps_state(look, _lacking(seen)):
         match rule:
             case PrometheusRule(per_series=True):
                 _observe_each(look, rule, seen[0])
@@ -61,6 +63,10 @@ def observe(
             case _:
                 assert_never(rule)
     return Outcome(look.record, tuple(look.happenings), earliest([next_opening(look), *lasting(look)]))
+
+
+def _lacking(seen: Mapping[int, Observation]) -> str:
+    return next((each.reason or "no answer" for each in seen.values() if isinstance(each, Unknown)), "")
 
 
 def _answer(look: Look, rule: PrometheusRule, seen: Observation) -> Finding:

@@ -69,6 +69,10 @@ class Assessment:
     evidence: Evidence | None
     missing: bool
 
+    def is_full(self, rule: Rule) -> bool:
+        """Whether every evaluation period has a value of its own."""
+        return len(self.values) >= rule.evaluation_periods
+
 
 def assess(rule: Rule, granules: Sequence[Granule], state: AlarmState) -> Assessment:
     """What ``granules`` (oldest first) mean for an alarm that is in ``state``. Total."""

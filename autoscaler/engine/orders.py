@@ -262,7 +262,15 @@ def _moved(record: AlarmRecord, state: AlarmState, now: float) -> AlarmRecord:
     if state is record.state:
         return record
     return msgspec.structs.replace(
-        record, state=state, state_timestamp=now, reason=SET_BY_HAND, reason_data={}, note="", repeats=0, repeat_at=None
+        record,
+        state=state,
+        state_timestamp=now,
+        reason=SET_BY_HAND,
+        reason_data={},
+        note="",
+        repeats=0,
+        repeat_at=None,
+        imported=False,
     )
 
 

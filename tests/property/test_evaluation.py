@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -157,6 +158,36 @@ def test_transitions_form_a_chain_that_ends_in_the_record(given_: tuple[Watch, l
     assert [each.previous for each in transitions] == states[:-1]
     assert all(each.previous is not each.current for each in transitions)
     assert watch.record.state is states[-1]
+
+
+class Imported(Watch):
+    """A watch over an alarm that came with a state; every look that leaves it so is checked."""
+
+    def __init__(self, alarm: Alarm, sources: Sources, state: AlarmState) -> None:
+        super().__init__(alarm, sources)
+        self.record = AlarmRecord(version=1, definition=alarm.definition, state=state, reason="theirs", imported=True)
+
+    def look(self, now: float, *, late: float | None = None) -> Sequence[Happening]:
+        before = self.record
+        happened = super().look(now, late=late)
+        if self.record.imported:
+            told = ("state", "state_timestamp", "reason", "evidence", "considered", "repeats")
+            assert happened == ()
+            assert not self.outcome.held
+            assert all(getattr(self.record, name) == getattr(before, name) for name in told)
+        elif before.imported:
+            assert isinstance(self.alarm.rule, Rule)
+            assert sum(map(len, self.points.values())) >= self.alarm.rule.evaluation_periods
+        return happened
+
+
+@unhurried
+@given(watched(), st.sampled_from(AlarmState))
+def test_an_imported_alarm_does_nothing_until_its_first_full_window(
+    given_: tuple[Watch, list[Arrival]], state: AlarmState
+) -> None:
+    watch, arriving = given_
+    played(Imported(watch.alarm, watch.sources, state), arriving)
 
 
 @unhurried
