@@ -498,6 +498,10 @@ class Store(Protocol):
         """What is kept, in the order asked."""
         ...
 
+    async def kept_keys(self, kind: str) -> list[str]:
+        """The keys of all that is kept of a kind, in no order."""
+        ...
+
     async def head(self, lane: str) -> OutboxRow | None:
         """The row of a leased lane that is to be delivered; None when the lane is empty."""
         ...
@@ -567,6 +571,80 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of connections; nothing is lost."""
+        ...
+
+
+# --- Aodh's database -------------------------------------------------------------------------------------------------
+
+
+class AodhAlarm(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm as Aodh stores it: what is JSON there decoded, what is null there empty, and times as Unix seconds.
+
+    Source:
+        aodh/storage/sqlalchemy/models.py, 23.0.0.
+    """
+
+    alarm_id: str
+    type: str
+    name: str
+    description: str
+    enabled: bool
+    severity: str
+    ok_actions: list[Any]
+    alarm_actions: list[Any]
+    insufficient_data_actions: list[Any]
+    repeat_actions: bool
+    time_constraints: list[Any]
+    rule: dict[str, Any]
+    user_id: str
+    project_id: str
+    timestamp: float
+    state: str
+    state_timestamp: float
+    state_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AodhAlarms:
+    """All alarms of a database; why each of the others could not be read, by id."""
+
+    alarms: Sequence[AodhAlarm]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+class AodhDatabase(Protocol):
+    """Where an Aodh keeps its alarms.
+
+    Every method raises :class:`autoscaler.errors.TemporaryError` where the database cannot be reached, and
+    :class:`autoscaler.errors.PermanentError` where it is none of Aodh's.
+    """
+
+    async def alarms(self) -> AodhAlarms:
+        """All of them."""
+        ...
+
+    async def histories(self, alarm_ids: Sequence[str], *, limit: int) -> Mapping[str, list[HistoryEntry]]:
+        """What happened to alarms, oldest first, of each the newest ``limit`` lines; by id of those that have any."""
+        ...
+
+    async def event_ids(self, alarm_ids: Sequence[str]) -> Mapping[str, set[str]]:
+        """The ids of all lines of their histories, by id of the alarm."""
+        ...
+
+    async def quotas(self) -> Mapping[str, int]:
+        """How many alarms projects may have, by project; -1 is any number."""
+        ...
+
+    async def put(self, alarm: AodhAlarm | None, history: Sequence[HistoryEntry]) -> None:
+        """Write an alarm (None leaves it), new or in place of the one with its id, and add lines; both or neither."""
+        ...
+
+    async def remove(self, alarm_id: str) -> None:
+        """Take an alarm out, with its history."""
+        ...
+
+    async def put_quota(self, project_id: str, limit: int | None) -> None:
+        """Say how many alarms a project may have; None says nothing of it any more."""
         ...
 
 

@@ -34,10 +34,11 @@ NOT_SETTINGS: Final = (
     "AUTOSCALER_TEST_",
     "AUTOSCALER_SHARED_DATA",
     "AUTOSCALER_ORACLE_PYTHON",
+    "AUTOSCALER_AODH_",
     "AUTOSCALER_GROUP",
     "AUTOSCALER_MEMBER",
 )
-"""Prefixes of variables that mean something to the tests, or to the members of a group."""
+"""Prefixes of variables that mean something to the tests, to other commands, or to the members of a group."""
 COMMANDS_TOKEN: Final = "AUTOSCALER_TOKEN"  # noqa: S105 - a name
 """The token that commands show to the controller; no setting either."""
 

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from autoscaler import __version__
-from autoscaler.cli import alarms, check, dead_letters, demo, groups, policies, replay, run, shadow, simulate
+from autoscaler.cli import alarms, aodh, check, dead_letters, demo, groups, policies, replay, run, shadow, simulate
 from autoscaler.cli.failures import CommandError, Exit
 from autoscaler.errors import AutoscalerError
 
@@ -40,6 +40,8 @@ app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
+app.command("import-aodh")(aodh.import_aodh)
+app.command("export-aodh")(aodh.export_aodh)
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(groups.app, name="groups")
 app.command("freeze")(groups.freeze)

@@ -268,7 +268,7 @@ class GnocchiAggregationRule(OneMetric, ManySeries):
     @property
     def scoped_to(self) -> str | None:
         """The project that Aodh has scoped the query to, where it was read back from there."""
-        return _unscoped(self.query).project_id
+        return scoped_to(self.query)
 
     def _scope(self) -> dict[str, Any]:
         return {
@@ -317,12 +317,20 @@ def unscoped(match: Match) -> Match:
     return _plain(_unscoped(match).match)
 
 
+def scoped_to(match: Match) -> str | None:
+    """The project that Aodh has scoped a search to, by the words that it puts around it; None where there are none."""
+    return _unscoped(match).project_id
+
+
 def _unscoped(match: Match) -> _Search:
     """A search without what Aodh puts around those of ordinary users, once for each time that they send it.
 
     Our alarms are scoped by their project_id. Source: aodh/api/controllers/v2/alarm_rules/gnocchi.py, 23.0.0.
     """
     match match:
+        case And((Equals("created_by_project_id", project_id), inner)):
+            # where Aodh does not know the project of the services
+            return _Search(_unscoped(inner).match, project_id)
         case And((Or((Equals("created_by_project_id", project_id), *rest)), inner)) if all(
             isinstance(part, And) and Equals("project_id", project_id) in part.parts for part in rest
         ):

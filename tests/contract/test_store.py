@@ -1083,6 +1083,15 @@ class TestKept:
         await bench.store.keep("resource", {})
 
         assert await bench.store.kept("resource", []) == []
+        assert await bench.store.kept_keys("resource") == []
+
+    async def test_the_keys_of_a_kind_are_told(self, bench: Bench) -> None:
+        names = [f"p {number}" for number in range(50)]
+        await bench.store.keep("quota", dict.fromkeys([*names, "gone"], b"-1"))
+        await bench.store.keep("quota", {"gone": None})
+        await bench.store.keep("resource", {"other": b"1"})
+
+        assert sorted(await bench.other.kept_keys("quota")) == sorted(names)
 
 
 LANE = lane_of(ALARM, HOOK)

@@ -409,6 +409,10 @@ class MemoryStore:
         """See :class:`autoscaler.ports.Store`."""
         return [self._kept.get((kind, key)) for key in keys]
 
+    async def kept_keys(self, kind: str) -> list[str]:
+        """See :class:`autoscaler.ports.Store`."""
+        return [key for some, key in self._kept if some == kind]
+
     # outbox
 
     async def head(self, lane: str) -> OutboxRow | None:

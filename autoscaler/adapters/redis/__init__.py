@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoscaler.adapters.redis.embedded import EmbeddedServer
+from autoscaler.adapters.redis.embedded import EmbeddedServer, FolderInUseError, running_url
 from autoscaler.adapters.redis.store import RedisStore
 
-__all__ = ["EmbeddedServer", "RedisStore"]
+__all__ = ["EmbeddedServer", "FolderInUseError", "RedisStore", "running_url"]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from structlog.stdlib import BoundLogger
 
+SOCKET: Final = "valkey.sock"
+"""In the state folder: the socket, or a link to where it is."""
 SOCKET_PATH_BYTES: Final = 100
 """The kernel takes 108 on Linux, 104 on macOS, including an end mark."""
 LOG_BYTES: Final = 1024 * 1024
@@ -51,6 +53,10 @@ exit "$code"
 _log: BoundLogger = structlog.get_logger(__name__)
 
 
+class FolderInUseError(PermanentError):
+    """Another process runs a server of its own on the state folder."""
+
+
 class EmbeddedServer:
     """A server that lives as long as the ``async with`` block, and ends with this process however that ends.
 
@@ -61,7 +67,8 @@ class EmbeddedServer:
         start_seconds: how long reading the data back may take.
 
     Raises:
-        PermanentError: on entering; no server is installed, another controller uses the folder, or the server ended.
+        FolderInUseError: on entering; another controller uses the folder.
+        PermanentError: on entering; no server is installed, or the server ended.
         TemporaryError: on entering; the server was not ready in time.
     """
 
@@ -76,7 +83,7 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """For :class:`autoscaler.adapters.redis.store.RedisStore`; the same for the whole block."""
-        return f"unix://{quote(str(self._socket))}"
+        return _url(self._socket)
 
     async def __aenter__(self) -> Self:
         try:
@@ -128,7 +135,7 @@ class EmbeddedServer:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if asyncio.get_running_loop().time() >= end:
-                    raise PermanentError(
+                    raise FolderInUseError(
                         f"state folder {self._state_dir} is in use by another controller; "
                         "give this one a folder of its own (AUTOSCALER_STATE_DIR)"
                     ) from error
@@ -163,13 +170,15 @@ class EmbeddedServer:
             raise TemporaryError(f"{program}: not ready after {self._start_seconds:g} s") from error
 
     def _place_socket(self) -> None:
-        self._socket = self._state_dir.absolute() / "valkey.sock"
-        if len(os.fsencode(self._socket)) > SOCKET_PATH_BYTES:
+        self._socket = place = self._state_dir.absolute() / SOCKET
+        place.unlink(missing_ok=True)
+        if len(os.fsencode(place)) > SOCKET_PATH_BYTES:
             if self._folder:
                 Path(self._folder).mkdir(mode=0o700, exist_ok=True)  # the guard of the server before has removed it
             else:
                 self._folder = tempfile.mkdtemp(prefix="autoscaler-")
-            self._socket = Path(self._folder) / "valkey.sock"
+            self._socket = Path(self._folder) / SOCKET
+            place.symlink_to(self._socket)
 
     def _options(self) -> list[str]:
         # fmt: off
@@ -215,6 +224,23 @@ class EmbeddedServer:
             self._folder = ""
         while self._locks:
             os.close(self._locks.pop())
+
+
+def running_url(state_dir: Path) -> str:
+    """Where the server listens that another process runs on a state folder.
+
+    Raises:
+        TemporaryError: there is no place of it yet.
+    """
+    place = state_dir.absolute() / SOCKET
+    socket = place.readlink() if place.is_symlink() else place
+    if not socket.exists():
+        raise TemporaryError(f"state folder {state_dir}: another controller is only just starting there; try again")
+    return _url(socket)
+
+
+def _url(socket: Path) -> str:
+    return f"unix://{quote(str(socket))}"
 
 
 def server_program() -> str:

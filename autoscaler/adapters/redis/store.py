@@ -309,6 +309,12 @@ class RedisStore:
         pieces, answers = await self._by_shard("kept", keys, str, lambda some: [kind, some])
         return _in_order(pieces, answers)
 
+    async def kept_keys(self, kind: str) -> list[str]:
+        """See :class:`autoscaler.ports.Store`."""
+        await self._ready()
+        answers = await self._caller([Call("kept_keys", prefix, [kind]) for prefix in self._prefixes()])
+        return [key for answer in answers for key in _unpack(answer, type=list[str])]
+
     # outbox
 
     async def head(self, lane: str) -> OutboxRow | None:

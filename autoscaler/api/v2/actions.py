@@ -41,7 +41,7 @@ def parse_actions(name: str, urls: Sequence[str], identity: Identity, most: int)
     Raises:
         FaultError: one is not known, or not for whoever asks.
     """
-    each = tuple(dict.fromkeys(map(_normal, urls)))
+    each = tuple(dict.fromkeys(map(normal, urls)))
     if 0 < most < len(each):
         raise FaultError(400, f"{name} count exceeds maximum value {most}")
     for url in each:
@@ -49,7 +49,7 @@ def parse_actions(name: str, urls: Sequence[str], identity: Identity, most: int)
     return each
 
 
-def _normal(url: str) -> str:
+def normal(url: str) -> str:
     """As it is stored; Aodh shows ``log://`` as ``log:``, and that comes back here."""
     scheme, colon, rest = url.partition(":")
     return f"{scheme.lower()}:{rest or '//'}" if colon else url

@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from autoscaler.declarations.rule import scoped_to
+from autoscaler.measures.match import from_search
 from autoscaler.measures.window import ANY_PROJECT
 
 if TYPE_CHECKING:
@@ -46,11 +48,10 @@ class Scope:
         """A search with Aodh's words for the project around it, once."""
         if self.project_id is None or not self.wraps:
             return written
-        permission = self._permission()
-        # what a client has read from here and sends back has them already
-        if isinstance(search, dict) and search.keys() == {"and"} and search["and"][:1] == [permission]:
+        # what a client has read from here, or from Aodh before, and sends back has them already
+        if scoped_to(from_search(search)) == self.project_id:
             return written
-        return json.dumps({"and": [permission, search]})
+        return json.dumps({"and": [self._permission(), search]})
 
     def _permission(self) -> dict[str, Any]:
         created = {"=": {"created_by_project_id": self.project_id}}

@@ -540,6 +540,18 @@ async def test_an_alarm_sees_its_project_and_an_admins_own_all(
     assert again.json()["gnocchi_aggregation_by_resources_threshold_rule"]["query"] == shown
 
 
+async def test_a_search_that_was_read_from_aodh_is_scoped_already(api: Api) -> None:
+    own = {"=": {"created_by_project_id": PROJECT}}
+    for permission in (own, {"or": [own]}, {"or": [own, {"and": [{"=": {"created_by_project_id": "x"}}]}]}):
+        query = json.dumps({"and": [permission, {"=": {"server_group": "web"}}]})
+        made = (await api.ask("POST", "/v2/alarms", by_resources(query), MEMBER)).json()
+        shown = made["gnocchi_aggregation_by_resources_threshold_rule"]["query"]
+        assert (shown == query) is ('"x"' not in query)
+    foreign = json.dumps({"and": [{"=": {"created_by_project_id": "other"}}, {"=": {"server_group": "web"}}]})
+    made = (await api.ask("POST", "/v2/alarms", by_resources(foreign), MEMBER)).json()
+    assert made["gnocchi_aggregation_by_resources_threshold_rule"]["query"].startswith('{"and": [{"or": [')
+
+
 async def test_a_prometheus_query_is_confined_and_nobody_is_shown_how(api: Api) -> None:
     rule = {"query": "up", "threshold": 1}
     alone = await api.ask("POST", "/v2/alarms", of("prometheus", **rule))

@@ -208,6 +208,7 @@ SCOPED = {
         pytest.param(
             {"and": [{"or": [{"=": {"created_by_project_id": "p"}}]}, SCOPED["and"][1]]}, id="without-service"
         ),
+        pytest.param({"and": [{"=": {"created_by_project_id": "p"}}, SCOPED["and"][1]]}, id="aodh-without-service"),
     ],
 )
 def test_the_scope_that_aodh_put_around_a_query_is_taken_off(query: Any) -> None:

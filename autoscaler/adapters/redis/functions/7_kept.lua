@@ -16,6 +16,12 @@ register('keep', function(keys, args)
   return ''
 end)
 
+-- The keys of all documents.
+register('kept_keys', function(keys, args)
+  local prefix, _, ask = asked(keys, args)
+  return cmsgpack.pack(redis.call('HKEYS', prefix .. 'kept:' .. ask[1]))
+end, {'no-writes'})
+
 -- Documents in the order asked, as they are.
 register('kept', function(keys, args)
   local prefix, _, ask = asked(keys, args)

@@ -1,0 +1,162 @@
+"""``autoscaler import-aodh`` and ``export-aodh``: alarms out of an Aodh's database, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoscaler.cli.failures import Exit
+from autoscaler.cli.options import AsFormat, Format
+
+if TYPE_CHECKING:
+    from autoscaler.engine.moved import Remark, Summary
+    from autoscaler.settings import Settings
+
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        envvar="AUTOSCALER_AODH_DATABASE",
+        metavar="URL",
+        help="Aodh's: mysql://… or postgresql://…, as its [database] connection has it.",
+        show_default=False,
+    ),
+]
+Redis = Annotated[
+    str | None,
+    typer.Option("--redis", envvar="AUTOSCALER_REDIS_URL", metavar="URL", help="Redis or Valkey of the controllers."),
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option("--state-dir", envvar="AUTOSCALER_STATE_DIR", help="Folder of a controller that has its own Redis."),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", envvar="AUTOSCALER_NAMESPACE", help="What every key in Redis begins with."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+TRUSTS = (
+    "{number} act by trusts whose trustee is Aodh's user: they can be used only by a controller that is this user at "
+    "Keystone."
+)
+
+
+def import_aodh(
+    database: DatabaseUrl,
+    *,
+    redis: Redis = None,
+    state_dir: StateDir = None,
+    namespace: Namespace = None,
+    unconfined: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROJECT", help="The admins' project, whose alarms see every project; may be repeated."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Take alarms also that were changed here since the last import.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove imported alarms here that are gone in Aodh since.")
+    ] = False,
+    dry_run: DryRun = False,
+    how: AsFormat = Format.TABLE,
+) -> None:
+    """Copy alarms, histories and quotas from Aodh's database, ids unchanged; again, only what changed since.
+
+    Imported alarms keep their state and act on nothing until their first full window.
+    """
+    from autoscaler import moving  # noqa: PLC0415 - half a second
+
+    settings = _settings(redis, state_dir, namespace)
+    found = asyncio.run(
+        moving.import_aodh(
+            settings, database, unconfined=unconfined or (), overwrite=overwrite, prune=prune, dry_run=dry_run
+        )
+    )
+    _say(found, how, done="imported", left="left as they are here", dry_run=dry_run)
+
+
+def export_aodh(
+    database: DatabaseUrl,
+    *,
+    redis: Redis = None,
+    state_dir: StateDir = None,
+    namespace: Namespace = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write alarms also that were changed in Aodh since the import.")
+    ] = False,
+    dry_run: DryRun = False,
+    how: AsFormat = Format.TABLE,
+) -> None:
+    """Write back to Aodh's database what was changed, made and removed here since the import.
+
+    No evaluator of Aodh may be running meanwhile. Alarms that were never moved are not touched.
+    """
+    from autoscaler import moving  # noqa: PLC0415 - half a second
+
+    settings = _settings(redis, state_dir, namespace)
+    found = asyncio.run(moving.export_aodh(settings, database, overwrite=overwrite, dry_run=dry_run))
+    _say(found, how, done="exported", left="left as they are in Aodh", dry_run=dry_run)
+
+
+def _settings(redis: str | None, state_dir: Path | None, namespace: str | None) -> Settings:
+    from autoscaler import settings  # noqa: PLC0415
+
+    return settings.load(redis_url=redis, state_dir=state_dir, namespace=namespace)
+
+
+def _say(found: Summary, how: Format, *, done: str, left: str, dry_run: bool) -> None:
+    if how is Format.JSON:
+        typer.echo(json.dumps(dataclasses.asdict(found) | {"dry_run": dry_run}, indent=2))
+    else:
+        for line in _lines(found, done=f"would be {done}" if dry_run else done, left=left):
+            typer.echo(line)
+    if found.failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _lines(found: Summary, *, done: str, left: str) -> list[str]:
+    lines = [f"{_alarms(sum(found.new.values()))} {done}{_by_type(found.new)}"]
+    lines += [f"{_alarms(sum(found.changed.values()))} changed{_by_type(found.changed)}"] if found.changed else []
+    lines += (
+        [f"{_alarms(sum(found.states.values()))} with another state{_by_type(found.states)}"] if found.states else []
+    )
+    lines += [f"{_alarms(found.removed)} removed"] if found.removed else []
+    lines += [f"{_alarms(found.unchanged)} unchanged"] if found.unchanged else []
+    lines.append(f"{found.history} lines of history, {found.quotas} quotas")
+    if found.too_old:
+        lines.append(f"{found.too_old} lines of history left out, being older than AUTOSCALER_HISTORY_TTL")
+    if found.with_trusts:
+        lines.append(TRUSTS.format(number=_alarms(found.with_trusts)))
+    if found.unconfined:
+        lines.append(f"{_alarms(len(found.unconfined))} see every project's measures: {', '.join(found.unconfined)}")
+    lines += _remarks("not all of these can be held there:", found.beyond)
+    lines += _remarks(f"{left}:", found.left)
+    lines += _remarks("failed:", found.failed)
+    return lines
+
+
+def _alarms(number: int) -> str:
+    return f"{number} alarm{'' if number == 1 else 's'}"
+
+
+def _by_type(counted: Counter[str]) -> str:
+    types: Mapping[str, Any] = dict(sorted(counted.items()))
+    told = ", ".join(f"{number} {kind}" for kind, number in types.items())
+    return f": {told}" if told else ""
+
+
+def _remarks(title: str, remarks: list[Remark]) -> list[str]:
+    if not remarks:
+        return []
+    return [
+        title,
+        *(f"  {each.what} {each.key}{f' ({each.name})' if each.name else ''}: {each.why}" for each in remarks),
+    ]
