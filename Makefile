@@ -10,7 +10,7 @@ ORACLE := .venv-oracle
 DURATION ?=
 TRANSCRIPT ?=
 
-.PHONY: help setup run test test-heat quick service servers check lint types arch fmt oracle keystone ceilometer aodhclient schemathesis shadow peers bench docs clean
+.PHONY: help setup run test test-heat quick service servers check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers bench docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -82,7 +82,7 @@ endef
 .venv-%/.installed: tests/%/requirements.txt
 	$(OTHERS)
 
-.SECONDARY: .venv-aodhclient/.installed .venv-ceilometer/.installed .venv-heat/.installed .venv-keystone/.installed \
+.SECONDARY: .venv-aodh/.installed .venv-aodhclient/.installed .venv-ceilometer/.installed .venv-heat/.installed .venv-keystone/.installed \
     .venv-oracle/.installed .venv-schemathesis/.installed
 
 oracle: setup $(ORACLE)/.installed ## Compare with the installed aodh, gnocchi and openstack-heat
@@ -94,13 +94,17 @@ keystone: setup .venv-keystone/.installed ## Ask a real Keystone
 ceilometer: setup servers .venv-ceilometer/.installed ## Have a real Ceilometer publish to a running controller
 	$(BIN)/pytest -q -m oracle tests/integration/test_ceilometer.py
 
+aodh: setup .venv-aodh/.installed ## Move alarms of a real Aodh into a running controller, and back
+	@.ci/servers mariadbd:mariadb-server-core,mariadb-client-core
+	$(BIN)/pytest -q -m oracle tests/integration/test_aodh.py
+
 aodhclient: setup .venv-aodhclient/.installed ## Have Aodh's own client talk to a running controller (TRANSCRIPT=FILE keeps what it said)
 	AUTOSCALER_TEST_TRANSCRIPT=$(TRANSCRIPT) $(BIN)/pytest -q -m oracle tests/integration/test_aodhclient.py
 
 schemathesis: setup .venv-schemathesis/.installed ## Ask every path of the API what its OpenAPI document allows
 	$(BIN)/pytest -q -m oracle tests/integration/test_openapi.py
 
-peers: oracle keystone ceilometer aodhclient schemathesis ## All of these
+peers: oracle keystone ceilometer aodh aodhclient schemathesis ## All of these
 
 shadow: setup ## Stand beside an Aodh and its Gnocchi, which AUTOSCALER_TEST_AODH_URL, _GNOCCHI_URL, _AODH_BROKER name, for DURATION seconds
 	AUTOSCALER_TEST_SHADOW_SECONDS=$(or $(DURATION),600) $(BIN)/pytest -q -s -m oracle tests/differential/test_live_shadow.py

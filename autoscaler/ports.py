@@ -623,12 +623,21 @@ class AodhDatabase(Protocol):
         """All of them."""
         ...
 
-    async def histories(self, alarm_ids: Sequence[str], *, limit: int) -> Mapping[str, list[HistoryEntry]]:
-        """What happened to alarms, oldest first, of each the newest ``limit`` lines; by id of those that have any."""
+    async def histories(
+        self, alarm_ids: Sequence[str], *, after: float, limit: int
+    ) -> Mapping[str, list[HistoryEntry]]:
+        """What happened to alarms after a time, oldest first, of each the newest ``limit`` lines.
+
+        By id of the alarms that have any.
+        """
         ...
 
-    async def event_ids(self, alarm_ids: Sequence[str]) -> Mapping[str, set[str]]:
-        """The ids of all lines of their histories, by id of the alarm."""
+    async def event_ids(self, alarm_ids: Sequence[str], *, after: float) -> Mapping[str, set[str]]:
+        """The ids of all lines of their histories after a time, by id of the alarms that have any."""
+        ...
+
+    async def lines_until(self, time: float) -> int:
+        """How many lines of histories there are that are not younger."""
         ...
 
     async def quotas(self) -> Mapping[str, int]:

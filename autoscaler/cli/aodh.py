@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -147,9 +146,8 @@ def _alarms(number: int) -> str:
     return f"{number} alarm{'' if number == 1 else 's'}"
 
 
-def _by_type(counted: Counter[str]) -> str:
-    types: Mapping[str, Any] = dict(sorted(counted.items()))
-    told = ", ".join(f"{number} {kind}" for kind, number in types.items())
+def _by_type(counted: Mapping[str, int]) -> str:
+    told = ", ".join(f"{number} {kind}" for kind, number in sorted(counted.items()))
     return f": {told}" if told else ""
 
 

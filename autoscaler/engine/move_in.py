@@ -26,6 +26,7 @@ from autoscaler.engine.moved import (
     Remark,
     Summary,
     content_of,
+    count,
     has_trusts,
     is_moved,
     is_set_here,
@@ -145,6 +146,7 @@ class Importer:
         for rows in pieces(found.alarms):
             await self._take(rows, known)
         await self._look_for_gone({row.alarm_id for row in found.alarms} | found.unreadable.keys(), known)
+        self.summary.too_old = await self.database.lines_until(await self.store.now() - self.history_ttl)
         await self._take_quotas()
         return self.summary
 
@@ -154,9 +156,9 @@ class Importer:
         ids = [row.alarm_id for row in rows]
         kept = dict(zip(ids, await marks(self.store, ids), strict=True))
         records = dict(zip(ids, await self.store.alarms(ids), strict=True))
-        lines = await self._lines(ids)
-        takes = [_Take(row, kept[row.alarm_id], records[row.alarm_id], lines.get(row.alarm_id, [])) for row in rows]
         now = await self.store.now()
+        lines = await self._lines(ids, now - self.history_ttl)
+        takes = [_Take(row, kept[row.alarm_id], records[row.alarm_id], lines.get(row.alarm_id, [])) for row in rows]
         for take in takes:
             self._adopt(take, known.get(take.row.alarm_id))
             self._plan(take, now)
@@ -165,20 +167,18 @@ class Importer:
             made = {take.row.alarm_id: take.made for take in takes if take.made not in {None, kept[take.row.alarm_id]}}
             await keep_marks(self.store, made)
 
-    async def _lines(self, ids: Sequence[str]) -> dict[str, list[HistoryEntry]]:
+    async def _lines(self, ids: Sequence[str], oldest: float) -> dict[str, list[HistoryEntry]]:
         """The lines that are not here yet, of those that would be kept."""
-        theirs = await self.database.histories(ids, limit=HISTORY_ENTRIES)
+        theirs = await self.database.event_ids(ids, after=oldest)
         some = list(theirs)
         ours = await self.store.entries(some, limit=HISTORY_ENTRIES)
-        oldest = await self.store.now() - self.history_ttl
-        found: dict[str, list[HistoryEntry]] = {}
-        for alarm_id, present in zip(some, ours, strict=True):
-            here = {entry.event_id for entry in present}
-            new = [entry for entry in theirs[alarm_id] if entry.event_id not in here]
-            young = [entry for entry in new if entry.timestamp > oldest]
-            self.summary.too_old += len(new) - len(young)
-            found[alarm_id] = young
-        return found
+        here = {alarm_id: {entry.event_id for entry in entries} for alarm_id, entries in zip(some, ours, strict=True)}
+        lacking = [alarm_id for alarm_id in some if not theirs[alarm_id] <= here[alarm_id]]
+        found = await self.database.histories(lacking, after=oldest, limit=HISTORY_ENTRIES)
+        return {
+            alarm_id: [entry for entry in entries if entry.event_id not in here[alarm_id]]
+            for alarm_id, entries in found.items()
+        }
 
     def _adopt(self, take: _Take, present: Definition | None) -> None:
         """Take an alarm for imported that is here as it would be taken: an import was broken off before it said so."""
@@ -265,11 +265,11 @@ class Importer:
             summary.history += len(take.lines)
         match take.step:
             case Step.NEW:
-                summary.new[row.type] += 1
+                count(summary.new, row.type)
             case Step.CHANGE | Step.CHANGE_AND_STATE:
-                summary.changed[row.type] += 1
+                count(summary.changed, row.type)
             case Step.STATE:
-                summary.states[row.type] += 1
+                count(summary.states, row.type)
             case Step.NOTHING:
                 summary.unchanged += 1
             case Left(why):

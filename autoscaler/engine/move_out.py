@@ -20,6 +20,7 @@ from autoscaler.engine.moved import (
     Remark,
     Summary,
     content_of,
+    count,
     has_trusts,
     keep_marks,
     mark_of,
@@ -243,7 +244,7 @@ class Exporter:
 
     async def _lines(self, ids: Sequence[str]) -> dict[str, list[HistoryEntry]]:
         """The lines that were made here, of kinds that Aodh has, and are not there; oldest first."""
-        there = await self.database.event_ids(ids)
+        there = await self.database.event_ids(ids, after=0.0)
         ours = await self.store.entries(ids, limit=HISTORY_ENTRIES)
         return {
             alarm_id: [
@@ -289,11 +290,11 @@ class Exporter:
         summary.history += len(lines)
         match step:
             case Step.NEW:
-                summary.new[definition.type] += 1
+                count(summary.new, definition.type)
             case Step.CHANGE:
-                summary.changed[definition.type] += 1
+                count(summary.changed, definition.type)
             case Step.STATE:
-                summary.states[definition.type] += 1
+                count(summary.states, definition.type)
             case Step.NOTHING:
                 summary.unchanged += 1
         if step in {Step.NEW, Step.CHANGE}:
@@ -331,11 +332,13 @@ class Exporter:
         made: dict[str, bytes | None] = {}
         for project_id, present, mark in zip(projects, ours, before, strict=True):
             there = str(theirs[project_id]).encode() if project_id in theirs else None
-            if there == present:
+            # a row of -1 is no limit here; there it would let the project make no alarm any more
+            wanted = None if present in {None, b"-1"} else int(present)
+            if there == present or (there is None and wanted is None):
                 made[project_id] = present
             elif there == mark or self.overwrite:
                 if not self.dry_run:
-                    await self.database.put_quota(project_id, None if present is None else int(present))
+                    await self.database.put_quota(project_id, wanted)
                 made[project_id] = present
                 self.summary.quotas += 1
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -75,7 +74,7 @@ class Summary:
         unchanged: alarms that both sides have alike.
         removed: alarms that the other side no longer has.
         history: lines.
-        too_old: lines that were left out, being older than histories are kept, or too many.
+        too_old: lines that were left out, being older than histories are kept.
         quotas: how many.
         left: alarms and quotas that both sides changed, or that only an explicit word has removed.
         failed: what could not be moved; the others were.
@@ -84,9 +83,9 @@ class Summary:
         with_trusts: how many moved alarms act by a trust.
     """
 
-    new: Counter[str] = field(default_factory=Counter)
-    changed: Counter[str] = field(default_factory=Counter)
-    states: Counter[str] = field(default_factory=Counter)
+    new: dict[str, int] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)
+    states: dict[str, int] = field(default_factory=dict)
     unchanged: int = 0
     removed: int = 0
     history: int = 0
@@ -130,6 +129,11 @@ async def keep_marks(store: Store, made: Mapping[str, Mark | None]) -> None:
     """Keep them; None drops one."""
     if made:
         await store.keep(MARKS, {key: None if mark is None else _encode(mark) for key, mark in made.items()})
+
+
+def count(counted: dict[str, int], kind: str) -> None:
+    """One more."""
+    counted[kind] = counted.get(kind, 0) + 1
 
 
 def has_trusts(definition: Definition) -> bool:

@@ -462,7 +462,9 @@ async def test_states_definitions_and_histories_go_back(both: Both) -> None:
     assert moved is not None
     assert (changed.name, changed.state) == ("ours", "ok")
     assert (moved.state, moved.state_reason, moved.name) == ("alarm", "here", "name of moved")
-    assert [line.type for line in (await both.database.histories(["changed"], limit=9))["changed"]] == ["rule change"]
+    assert [line.type for line in (await both.database.histories(["changed"], after=0.0, limit=9))["changed"]] == [
+        "rule change"
+    ]
     assert told(await both.moved_out()) == {"unchanged": 3}
     assert told(await both.moved_in()) == {"unchanged": 3}
 
@@ -584,12 +586,24 @@ async def test_quotas_go_back(both: Both) -> None:
     for project_id in ("changed", "dropped", "theirs", "same"):
         await both.database.put_quota(project_id, 5)
     await both.moved_in()
-    await both.store.keep(QUOTA, {"changed": b"6", "dropped": None, "new": b"-1"})
+    await both.store.keep(QUOTA, {"changed": b"6", "dropped": None, "new": b"1", "free": b"-1"})
     await both.database.put_quota("theirs", 9)
     summary = await both.moved_out()
 
     assert (summary.quotas, [each.key for each in summary.left]) == (3, ["theirs"])
-    assert await both.database.quotas() == {"changed": 6, "new": -1, "same": 5, "theirs": 9}
+    assert await both.database.quotas() == {"changed": 6, "new": 1, "same": 5, "theirs": 9}
+
+
+async def test_no_limit_here_is_nothing_said_there(both: Both) -> None:
+    for project_id, limit in (("p", 5), ("q", -1)):
+        await both.database.put_quota(project_id, limit)
+    await both.moved_in()
+    await both.store.keep(QUOTA, {"p": b"-1"})
+
+    assert (await both.moved_out()).quotas == 1
+    assert await both.database.quotas() == {"q": -1}
+    assert told(await both.moved_out()) == told(await both.moved_in()) == {}
+    assert await both.store.kept(QUOTA, ["p", "q"]) == [b"-1", b"-1"]
 
 
 # --- the database ----------------------------------------------------------------------------------------------------
@@ -624,8 +638,10 @@ async def test_a_limit_of_lines_keeps_the_newest(both: Both) -> None:
     lines = [a_line(timestamp=NOW - number) for number in range(5)]
     await both.database.put(a_row(), lines)
 
-    assert (await both.database.histories(["a", "b"], limit=2)) == {"a": [lines[1], lines[0]]}
-    assert await both.database.event_ids(["a", "b"]) == {"a": {line.event_id for line in lines}}
+    assert (await both.database.histories(["a", "b"], after=0.0, limit=2)) == {"a": [lines[1], lines[0]]}
+    assert (await both.database.histories(["a"], after=NOW - 1, limit=2)) == {"a": [lines[0]]}
+    assert await both.database.event_ids(["a", "b"], after=NOW - 4) == {"a": {line.event_id for line in lines[:4]}}
+    assert await both.database.lines_until(NOW - 3) == 2
 
 
 async def test_of_an_alarm_and_lines_that_cannot_be_written_neither_is(both: Both) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, create_engine, delete, event, insert, select, update
+from sqlalchemy import ColumnElement, Connection, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -82,13 +82,20 @@ class Database:
         """See :class:`autoscaler.ports.AodhDatabase`."""
         return await self._within(_alarms)
 
-    async def histories(self, alarm_ids: Sequence[str], *, limit: int) -> Mapping[str, list[HistoryEntry]]:
+    async def histories(
+        self, alarm_ids: Sequence[str], *, after: float, limit: int
+    ) -> Mapping[str, list[HistoryEntry]]:
         """See :class:`autoscaler.ports.AodhDatabase`."""
-        return await self._within(lambda connection: _histories(connection, alarm_ids, limit))
+        return await self._within(lambda connection: _histories(connection, alarm_ids, _time(after), limit))
 
-    async def event_ids(self, alarm_ids: Sequence[str]) -> Mapping[str, set[str]]:
+    async def event_ids(self, alarm_ids: Sequence[str], *, after: float) -> Mapping[str, set[str]]:
         """See :class:`autoscaler.ports.AodhDatabase`."""
-        return await self._within(lambda connection: _event_ids(connection, alarm_ids))
+        return await self._within(lambda connection: _event_ids(connection, alarm_ids, _time(after)))
+
+    async def lines_until(self, time: float) -> int:
+        """See :class:`autoscaler.ports.AodhDatabase`."""
+        wanted = select(func.count()).select_from(CHANGE).where(CHANGE.c.timestamp <= _time(time))
+        return await self._within(lambda connection: int(connection.execute(wanted).scalar_one()))
 
     async def quotas(self) -> Mapping[str, int]:
         """See :class:`autoscaler.ports.AodhDatabase`."""
@@ -218,8 +225,10 @@ def _time(seconds: float) -> datetime:
     return (EPOCH + microseconds(seconds) * MICROSECOND).replace(tzinfo=None)
 
 
-def _histories(connection: Connection, alarm_ids: Sequence[str], limit: int) -> dict[str, list[HistoryEntry]]:
-    newest_first = select(CHANGE).where(CHANGE.c.alarm_id.in_(alarm_ids)).order_by(CHANGE.c.timestamp.desc())
+def _histories(
+    connection: Connection, alarm_ids: Sequence[str], after: datetime, limit: int
+) -> dict[str, list[HistoryEntry]]:
+    newest_first = select(CHANGE).where(_young(alarm_ids, after)).order_by(CHANGE.c.timestamp.desc())
     found: defaultdict[str, list[HistoryEntry]] = defaultdict(list)
     with connection.execution_options(stream_results=True).execute(newest_first) as rows:
         for row in rows:
@@ -252,9 +261,13 @@ def _detail(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"detail": text}
 
 
-def _event_ids(connection: Connection, alarm_ids: Sequence[str]) -> dict[str, set[str]]:
+def _young(alarm_ids: Sequence[str], after: datetime) -> ColumnElement[bool]:
+    return CHANGE.c.alarm_id.in_(alarm_ids) & (CHANGE.c.timestamp > after)
+
+
+def _event_ids(connection: Connection, alarm_ids: Sequence[str], after: datetime) -> dict[str, set[str]]:
     found: defaultdict[str, set[str]] = defaultdict(set)
-    wanted = select(CHANGE.c.alarm_id, CHANGE.c.event_id).where(CHANGE.c.alarm_id.in_(alarm_ids))
+    wanted = select(CHANGE.c.alarm_id, CHANGE.c.event_id).where(_young(alarm_ids, after))
     for alarm_id, event_id in connection.execute(wanted):
         found[alarm_id].add(event_id)
     return found

@@ -56,6 +56,8 @@ def test_the_help_names_every_command(shell: Shell) -> None:
         "policies",
         "dead-letters",
         "shadow",
+        "import-aodh",
+        "export-aodh",
     )
     assert all(name in found for name in names)
 
@@ -63,8 +65,8 @@ def test_the_help_names_every_command(shell: Shell) -> None:
 def test_the_command_line_starts_without_heavy_modules() -> None:
     code = (
         "import sys; import autoscaler.__main__; "
-        "print([name for name in ('fastapi', 'aio_pika', 'aiomqtt', 'redis', 'pydantic', 'httpx', 'uvicorn') "
-        "if name in sys.modules])"
+        "heavy = ('fastapi', 'aio_pika', 'aiomqtt', 'redis', 'pydantic', 'httpx', 'uvicorn', 'sqlalchemy'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
 
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -85,6 +87,7 @@ def test_the_command_line_starts_without_heavy_modules() -> None:
         pytest.param(("simulate", "--rules", "r"), "expected --stdio", id="no-stdio"),
         pytest.param(("demo", "--duration", "soon"), "expected a duration", id="duration"),
         pytest.param(("replay", "x.csv", "--rules", "r", "--until", "soon"), "--until: expected ISO", id="until"),
+        pytest.param(("import-aodh",), "--database", id="no-database"),
         pytest.param(("freeze", "--api", "http://"), "expected a URL", id="no-host"),
         pytest.param(("freeze", "--api", "127.0.0.1:99999"), "expected a URL", id="no-port"),
     ],
@@ -109,6 +112,31 @@ def test_a_controller_with_wrong_settings_does_not_start(shell: Shell, words: tu
     found = shell.run("run", *words)
 
     assert (found.exit_code, sentence in found.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["import-aodh", "export-aodh"])
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        pytest.param("oracle://u:secret@h/d", "oracle:// is no database that Aodh has", id="kind"),
+        pytest.param("aodh", "the database's URL cannot be read", id="no-url"),
+    ],
+)
+def test_a_wrong_database_of_aodh_is_said_in_a_sentence(shell: Shell, command: str, url: str, sentence: str) -> None:
+    found = shell.run(command, "--database", url, "--redis", "redis://127.0.0.1:1/0")
+
+    assert found.exit_code == 1
+    assert sentence in found.stderr
+    assert "secret" not in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_missing_library_is_named_with_what_installs_it(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "autoscaler.adapters.aodh", None)
+    found = shell.run("import-aodh", "--database", "mysql://h/aodh")
+
+    assert found.exit_code == 1
+    assert "pip install 'autoscaler[aodh]'" in found.stderr
 
 
 def test_declarations_without_fault_are_counted(shell: Shell, declared: Path) -> None:

@@ -1,0 +1,127 @@
+"""A private Aodh without evaluators, and the Gnocchi that it asks; as :mod:`tests.servers` has others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.mariadb_server import MariaServer
+from tests.servers import Server
+
+HERE = Path(__file__).parent
+IN_REPOSITORY = HERE.parent / ".venv-aodh" / "bin" / "python"
+# read on import: within a test no AUTOSCALER_ variable is left
+PYTHON = Path(os.environ.get("AUTOSCALER_TEST_AODH_PYTHON", IN_REPOSITORY)).absolute()
+SERVE = HERE / "integration" / "aodh" / "serve.py"
+OPERATOR = "admin"
+"""Gnocchi's user who sees everything."""
+
+
+class _OpenStackServer(Server):
+    """A service on MariaDB, configured by a file of its own name."""
+
+    name = ""
+
+    def __init__(self, maria: MariaServer) -> None:
+        super().__init__()
+        if not PYTHON.exists():
+            pytest.skip(f"{PYTHON} is missing; `make aodh` makes it, or set AUTOSCALER_TEST_AODH_PYTHON")
+        self._maria = maria
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def database(self) -> str:
+        return self._maria.database(self.name)
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / f"{self.name}.conf"
+
+    def _run(self, program: str, *words: str) -> None:
+        command = [str(PYTHON), str(PYTHON.parent / program), "--config-file", str(self._config), *words]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=self.folder)
+        assert ran.returncode == 0, f"{program} failed:\n{ran.stdout[-2000:]}{ran.stderr[-3000:]}"
+
+    def _launch(self) -> None:
+        self._start_child([str(PYTHON), str(SERVE), self.name, str(self._config), str(self.port)])
+
+
+class GnocchiServer(_OpenStackServer):
+    """Gnocchi on files, with a worker that looks for new measures each second; ``admin`` may do everything."""
+
+    name = "gnocchi"
+
+    def _prepare(self) -> None:
+        self._config.write_text(
+            f"""[DEFAULT]
+coordination_url = file://{self.folder}/coordination
+[api]
+auth_mode = basic
+[indexer]
+url = {self.database}
+[storage]
+driver = file
+file_basepath = {self.folder}/measures
+[metricd]
+workers = 1
+metric_processing_delay = 1
+metric_reporting_delay = -1
+"""
+        )
+        (self.folder / "measures").mkdir()
+        self._run("gnocchi-upgrade")
+
+    def _launch(self) -> None:
+        super()._launch()
+        self._start_child([str(PYTHON), str(PYTHON.parent / "gnocchi-metricd"), "--config-file", str(self._config)])
+
+    def _answers(self) -> bool:
+        return self._first_answer(b"GET / HTTP/1.0\r\n\r\n", 12).endswith(b"200")
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """What it answers to its operator."""
+        answer = httpx.request(method, f"{self.url}{path}", auth=(OPERATOR, ""), timeout=30, **options)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
+        return answer.json() if answer.content else None
+
+
+class AodhServer(_OpenStackServer):
+    """Aodh's API, which believes the headers that say who asks."""
+
+    name = "aodh"
+
+    def __init__(self, maria: MariaServer, gnocchi: GnocchiServer) -> None:
+        super().__init__(maria)
+        self._gnocchi = gnocchi
+
+    def _prepare(self) -> None:
+        paste = Path(sysconfig.get_path("purelib", vars={"base": str(PYTHON.parent.parent)})) / "aodh/api/api-paste.ini"
+        self._config.write_text(
+            f"""[DEFAULT]
+transport_url = fake://
+[api]
+auth_mode = noauth
+paste_config = {paste}
+[database]
+connection = {self.database}
+[service_credentials]
+auth_type = gnocchi-basic
+user = {OPERATOR}
+endpoint = {self._gnocchi.url}
+[oslo_messaging_notifications]
+driver = noop
+"""
+        )
+        self._run("aodh-dbsync")
+
+    def _answers(self) -> bool:
+        return self._first_answer(b"GET / HTTP/1.0\r\n\r\n", 12).endswith(b"200")
