@@ -300,14 +300,19 @@ class Shadow(Silence):
             finally:
                 for alarm_id, steps in ours.items():
                     self._step(alarm_id, steps)
-            now = await self._controller.store.now()
-            kept = self._kept
-            self._kept = msgspec.structs.replace(
-                kept, notices=kept.notices + len(notices) + len(letters), buried=kept.buried + len(buried)
-            )
             if buried:
+                now = await self._controller.store.now()
                 await self._controller.store.bury([msgspec.structs.replace(letter, time=now) for letter in buried])
-            await self._keep()
+            before = self._kept
+            self._count(before.notices + len(notices) + len(letters), before.buried + len(buried))
+            try:
+                await self._keep()
+            except BaseException:
+                self._count(before.notices, before.buried)  # all of it is told again
+                raise
+
+    def _count(self, notices: int, buried: int) -> None:
+        self._kept = msgspec.structs.replace(self._kept, notices=notices, buried=buried)
 
     async def _heed(self, notice: Notice) -> None:
         """Do here as was done there, and note what Aodh decided."""

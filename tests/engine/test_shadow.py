@@ -17,14 +17,15 @@ from autoscaler.alarms.alarm import AlarmState
 from autoscaler.alarms.notice import Notice, Told
 from autoscaler.api.v2.stored import definition_of_stored
 from autoscaler.declarations import load
+from autoscaler.engine import shadow as shadow_module
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.orders import NotFoundError, Orders
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.shadow import Shadow
-from autoscaler.errors import TemporaryError
+from autoscaler.errors import Rejection, TemporaryError
 from autoscaler.measures.measure import Measure
 from autoscaler.measures.window import ANY_PROJECT
-from autoscaler.ports import DeadLetter, Delivery, Heartbeat
+from autoscaler.ports import Batch, DeadLetter, Delivery, Heartbeat, Undecoded
 from autoscaler.scaling.group import Actor
 from tests.api.running import begun
 
@@ -464,3 +465,57 @@ async def test_what_the_store_could_not_take_is_kept_for_the_next_time(it: Scene
     await it.look()
     async with scene(it.store, it.now) as second:
         assert (await second.sums()).agreed == 1
+
+
+@dataclass
+class Handed:
+    """See :class:`autoscaler.ports.Delivery`."""
+
+    batch: Batch
+    acknowledged: bool = False
+
+    async def ack(self) -> None:
+        self.acknowledged = True
+
+
+@dataclass
+class Queue(Bus):
+    """A link over which the same is sent again until it is acknowledged."""
+
+    handed: list[Handed] = field(default_factory=list)
+
+    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+        while True:
+            for each in self.handed:
+                if not each.acknowledged:
+                    yield each
+            await asyncio.sleep(0.001)
+
+
+async def test_what_is_told_is_acknowledged_once_it_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow_module, "RETRY", 0.001)
+    monkeypatch.setattr(shadow_module, "TICK", 0.001)
+    rejected = Undecoded(Rejection.UNDECODABLE, "not JSON", "x", kind="notice")
+    handed = Handed(Batch((), [rejected], "aodh", notices=[Notice("e1", "a1", Told.CREATION, stored(), BEGAN)]))
+    async with scene() as it:
+        queue = Queue(connected=True, handed=[handed])
+        it.shadow.source = queue
+        kept, failures = it.store.keep, [TemporaryError("away")] * 3
+
+        async def shaky(kind: str, entries: Mapping[str, bytes | None]) -> None:
+            if failures:
+                assert not handed.acknowledged
+                raise failures.pop()
+            await kept(kind, entries)
+
+        monkeypatch.setattr(it.store, "keep", shaky)
+        running = asyncio.ensure_future(it.shadow.run())
+        async with asyncio.timeout(10):
+            while not handed.acknowledged:
+                await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.wait([running])
+        report = await it.shadow.report()
+
+    assert (report.alarms, report.notices, report.buried) == (1, 2, 1)
+    assert failures == []
