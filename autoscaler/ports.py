@@ -164,6 +164,14 @@ def event_id(alarm_id: str, version: int, kind: str) -> str:
     return str(uuid.uuid5(ALARM_NAMESPACE, f"{alarm_id}:{version}:{kind}"))
 
 
+def is_imported(entry: HistoryEntry) -> bool:
+    """Whether a line was written by Aodh, whose ids are drawn, and copied here."""
+    try:
+        return uuid.UUID(entry.event_id).version != 5
+    except ValueError:
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Acceptance:
     """A verdict on an alarm, and all that follows from it.

@@ -40,6 +40,7 @@ from autoscaler.ports import (
     Source,
     Undecoded,
     event_id,
+    is_imported,
 )
 from autoscaler.redaction import redacted
 from autoscaler.scaling.group import Actor
@@ -461,7 +462,7 @@ class Shadow(Silence):
         steps = []
         state = self._comparisons[alarm_id].ours
         for line in lines:
-            if line.type != Told.STATE_TRANSITION or "transition_reason" not in line.detail:
+            if line.type != Told.STATE_TRANSITION or "transition_reason" not in line.detail or is_imported(line):
                 continue
             moved = AlarmState(line.detail["state"])
             steps.append(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from autoscaler.adapters.memory import MemoryStore
-from autoscaler.alarms.agreement import Comparison, Difference, Sums, Uncompared
+from autoscaler.alarms.agreement import Comparison, Difference, Side, Sums, Uncompared
 from autoscaler.alarms.alarm import AlarmState
 from autoscaler.alarms.notice import Notice, Told
 from autoscaler.api.v2.stored import definition_of_stored
@@ -25,7 +25,7 @@ from autoscaler.engine.shadow import Shadow
 from autoscaler.errors import Rejection, TemporaryError
 from autoscaler.measures.measure import Measure
 from autoscaler.measures.window import ANY_PROJECT
-from autoscaler.ports import Batch, DeadLetter, Delivery, Heartbeat, Undecoded
+from autoscaler.ports import Acceptance, Batch, DeadLetter, Delivery, Heartbeat, HistoryEntry, Undecoded
 from autoscaler.scaling.group import Actor
 from tests.api.running import begun
 
@@ -369,6 +369,23 @@ async def test_an_alarm_that_was_imported_begins_from_aodhs_state(it: Scene) -> 
     sums = await it.sums()
     assert (sums.agreed, sums.delays) == (1, {60: 1})
     assert sums.seconds == 6.0
+
+
+async def test_what_an_import_copies_into_a_history_is_not_ours(it: Scene) -> None:
+    await it.create()
+    (record,) = await it.store.alarms(["a1"])
+    assert record is not None
+    line = HistoryEntry(
+        event_id="61dc9a27-f801-4f43-98e0-a462e0105c99",
+        alarm_id="a1",
+        type=Told.STATE_TRANSITION,
+        detail={"state": "alarm", "transition_reason": "by Aodh"},
+        timestamp=it.now[0],
+    )
+    await it.store.accept([Acceptance("a1", "", 0, record.version, history=[line])], lease=1)
+    await it.aodh(OK)
+
+    assert [(step.side, step.state) for step in it.comparison().open] == [(Side.AODH, OK)]
 
 
 async def test_a_long_path_is_read_to_its_end(it: Scene) -> None:
