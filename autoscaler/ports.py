@@ -665,6 +665,55 @@ class AodhDatabase(Protocol):
         ...
 
 
+# --- stored measures --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResource:
+    """A resource of an archive.
+
+    Attributes:
+        id: as measures name it.
+        project_id: whose it is; "" where nobody said.
+        metadata: its attributes, as text.
+        metrics: ids of its metrics, by name.
+    """
+
+    id: str
+    project_id: str
+    metadata: Mapping[str, str]
+    metrics: Mapping[str, str]
+
+
+class Archive(Protocol):
+    """Where measures were stored as aggregates, before they came here.
+
+    Every method raises :class:`autoscaler.errors.TemporaryError` where it cannot be reached, and
+    :class:`autoscaler.errors.PermanentError` where it refuses.
+    """
+
+    async def resource(self, resource_id: str) -> StoredResource | None:
+        """One resource."""
+        ...
+
+    async def search(self, kind: str, search: Any) -> Sequence[StoredResource]:
+        """The resources of a type that a search of Gnocchi's form finds, in order of their ids there."""
+        ...
+
+    async def metric(self, metric_id: str) -> StoredResource | None:
+        """The resource that has a metric, with this one alone, under its id; a metric without one is its own."""
+        ...
+
+    async def aggregates(
+        self, metric_id: str, method: str, granularity: float, after: float
+    ) -> Sequence[tuple[float, float]] | None:
+        """Stored aggregates from a time on: start of the granule in Unix seconds, and value; oldest first.
+
+        None where the metric, or the method at this granularity, is not stored.
+        """
+        ...
+
+
 # --- sources, actions, targets ---------------------------------------------------------------------------------------
 
 

@@ -56,7 +56,10 @@ class _OpenStackServer(Server):
 
 
 class GnocchiServer(_OpenStackServer):
-    """Gnocchi on files, with a worker that looks for new measures each second; ``admin`` may do everything."""
+    """Gnocchi on files, without workers: measures are there once they are asked for with ``refresh=true``.
+
+    ``admin`` may do everything.
+    """
 
     name = "gnocchi"
 
@@ -71,18 +74,10 @@ url = {self.database}
 [storage]
 driver = file
 file_basepath = {self.folder}/measures
-[metricd]
-workers = 1
-metric_processing_delay = 1
-metric_reporting_delay = -1
 """
         )
         (self.folder / "measures").mkdir()
         self._run("gnocchi-upgrade")
-
-    def _launch(self) -> None:
-        super()._launch()
-        self._start_child([str(PYTHON), str(PYTHON.parent / "gnocchi-metricd"), "--config-file", str(self._config)])
 
     def _answers(self) -> bool:
         return self._first_answer(b"GET / HTTP/1.0\r\n\r\n", 12).endswith(b"200")

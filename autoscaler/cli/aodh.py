@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoscaler.cli.failures import Exit
+from autoscaler.cli.failures import CommandError, Exit
 from autoscaler.cli.options import AsFormat, Format
 
 if TYPE_CHECKING:
@@ -64,6 +64,19 @@ def import_aodh(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove imported alarms here that are gone in Aodh since.")
     ] = False,
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="Fill the windows of imported alarms from Gnocchi's stored measures.")
+    ] = False,
+    gnocchi: Annotated[str, typer.Option(metavar="URL", help="Gnocchi; else the catalog's.", show_default=False)] = "",
+    gnocchi_user: Annotated[
+        str,
+        typer.Option(
+            envvar="AUTOSCALER_AODH_GNOCCHI_USER",
+            metavar="USER[:PASSWORD]",
+            help="At a Gnocchi with basic authentication; else the controller's own user at Keystone.",
+            show_default=False,
+        ),
+    ] = "",
     dry_run: DryRun = False,
     how: AsFormat = Format.TABLE,
 ) -> None:
@@ -73,10 +86,18 @@ def import_aodh(
     """
     from autoscaler import moving  # noqa: PLC0415 - half a second
 
+    if not backfill and (gnocchi or gnocchi_user):
+        raise CommandError("--gnocchi, --gnocchi-user: expected with --backfill", Exit.USAGE)
     settings = _settings(redis, state_dir, namespace)
     found = asyncio.run(
         moving.import_aodh(
-            settings, database, unconfined=unconfined or (), overwrite=overwrite, prune=prune, dry_run=dry_run
+            settings,
+            database,
+            unconfined=unconfined or (),
+            overwrite=overwrite,
+            prune=prune,
+            dry_run=dry_run,
+            gnocchi=moving.Gnocchi(gnocchi, gnocchi_user) if backfill else None,
         )
     )
     _say(found, how, done="imported", left="left as they are here", dry_run=dry_run)
@@ -136,6 +157,9 @@ def _lines(found: Summary, *, done: str, left: str) -> list[str]:
         lines.append(TRUSTS.format(number=_alarms(found.with_trusts)))
     if found.unconfined:
         lines.append(f"{_alarms(len(found.unconfined))} see every project's measures: {', '.join(found.unconfined)}")
+    if found.points or found.unfilled:
+        lines.append(f"{found.points} points of {found.series} series written into windows")
+    lines += _remarks("windows that could not be filled:", found.unfilled)
     lines += _remarks("not all of these can be held there:", found.beyond)
     lines += _remarks(f"{left}:", found.left)
     lines += _remarks("failed:", found.failed)

@@ -81,6 +81,8 @@ class Summary:
         beyond: what of moved alarms the other side cannot hold.
         unconfined: ids of moved alarms that see every project.
         with_trusts: how many moved alarms act by a trust.
+        series, points: that windows were filled with.
+        unfilled: alarms whose windows could not be, and why.
     """
 
     new: dict[str, int] = field(default_factory=dict)
@@ -96,6 +98,9 @@ class Summary:
     beyond: list[Remark] = field(default_factory=list)
     unconfined: list[str] = field(default_factory=list)
     with_trusts: int = 0
+    series: int = 0
+    points: int = 0
+    unfilled: list[Remark] = field(default_factory=list)
 
 
 def content_of(row: AodhAlarm) -> str:
