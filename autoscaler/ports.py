@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from autoscaler.alarms.alarm import ALARM_NAMESPACE, AlarmRecord
-from autoscaler.alarms.definition import Definition
+from autoscaler.alarms.definition import Definition, scrubbed
 from autoscaler.alarms.notice import Notice
 from autoscaler.alarms.observation import Observation
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
@@ -127,8 +127,8 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lane_of(alarm_id: str, url: str) -> str:
-    """The lane of an alarm's rows for one endpoint."""
-    return f"{alarm_id}|{url}"
+    """The lane of an alarm's rows for one endpoint, with whatever trust it is called."""
+    return f"{alarm_id}|{scrubbed(url)}"
 
 
 def alarm_of(lane: str) -> str:

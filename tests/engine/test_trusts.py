@@ -68,3 +68,16 @@ async def test_a_keystone_that_is_away_says_nothing_of_a_trust() -> None:
 
     assert len(there.action.delivered) == 1
     assert TRUST_GONE not in await reason(there)
+
+
+async def test_what_is_told_by_one_trust_is_told_in_order_whichever_action_owns_it() -> None:
+    """A trust of the API's is written with a note into the first action that needs it."""
+    there = Bench(f"{ALARMS.replace('abc@', 'abc:delete@')}    ok_actions: [{URL}]\n")
+    await there.begin()
+    there.action.failures.append(TemporaryError("Keystone is away"))
+    await load(there)
+    there.now += 60
+    await there.take([Measure("load", "vm", there.now - 60, 10)])
+    await there.until(there.now + 5)
+
+    assert [row.body["current"] for row in there.action.delivered] == ["alarm", "ok"]
