@@ -86,6 +86,15 @@ class HeatCloud:
         """
         return ControllerProcess(folder, port=self.controller_port, settings=self.settings | settings)
 
+    def person(self, name: str, project: str) -> Person:
+        """Somebody new, a member of a new project."""
+        return _person(self.admin, name, project, "member")
+
+    def trusts(self, person: Person) -> list[str]:
+        """Ids of the trusts that the controller has from somebody."""
+        found = self.admin.call("GET", f"/OS-TRUST/trusts?trustor_user_id={person.user_id}").json()["trusts"]
+        return [each["id"] for each in found if each["trustee_user_id"] == self.operator.user_id]  # Heat has some, too
+
     def orchestration(self, person: Person) -> httpx.AsyncClient:
         """Heat, as somebody sees it who has just got a token; to be closed."""
         url = f"{self.api.url}/v1/{person.project_id}"

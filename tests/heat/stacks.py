@@ -114,12 +114,18 @@ async def members(stack: Stack, group: str = GROUP) -> dict[str, dict[str, Any]]
 async def resting(stack: Stack, size: int, group: str = GROUP, *, seconds: float = PATIENCE) -> None:
     """Wait until a group has so many members, all complete, and is not being resized."""
 
+    found: dict[str, dict[str, Any]] = {}
+
     async def rests() -> bool:
-        found = await members(stack, group)
+        found.clear()
+        found.update(await members(stack, group))
         complete = all(each["resource_status"].endswith("_COMPLETE") for each in found.values())
         return len(found) == size and complete and not (await metadata(stack, group)).get("scaling_in_progress")
 
-    await until(rests, f"{group} has {size} members", seconds=seconds)
+    try:
+        await until(rests, f"{group} has {size} members, at rest", seconds=seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; it has {len(found)}") from None
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str, *, seconds: float = PATIENCE) -> None:
