@@ -56,6 +56,7 @@ class _Known(NamedTuple):
     """What of a policy's group only an update of its stack changes."""
 
     group: str
+    adjustment_type: str
     limits: tuple[int | None, int | None]
 
 
@@ -102,6 +103,7 @@ class HeatOrchestration:
             failed=failed,
             updated=None if nested is None else nested.updated,
             nested_id="" if group.nested is None else group.nested.id,
+            adjustment_type=known.adjustment_type,
             limits=known.limits,
         )
 
@@ -126,12 +128,14 @@ class HeatOrchestration:
         if known is None:
             template = await heat.template(stack.ref)
             resources: Mapping[str, Any] = template.get("resources") or template.get("Resources") or {}
-            name = _moved_by(_properties(resources, policy))
+            of_policy = _properties(resources, policy)
+            name = _moved_by(of_policy)
             if not name:
                 raise PermanentError(f"{policy} of stack {stack.ref.name} is no scaling policy of a group")
             of_group = _properties(resources, name)
             least, most = (_number(of_group, keys, stack.parameters) for keys in _BOUNDS)
-            known = _Known(name, (least, most))
+            kind = of_policy.get("adjustment_type") or of_policy.get("AdjustmentType")
+            known = _Known(name, kind if isinstance(kind, str) else "", (least, most))
             self._known[key] = known
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)

@@ -302,7 +302,7 @@ class Signaller:
         """Take the mark back by which a group is freed; always raises, for the group is to be looked at anew."""
         await self._heat.mark(place, rights, unhealthy=False)
         state = await self._store.group(seen.name)
-        freed = replace(state.record, repairing=False, stuck=None, stuck_since=None)
+        freed = replace(state.record, repairing=False, stuck=None, stuck_since=None, resizing=False)
         text = "marked unhealthy and healthy again, which ends what Heat noted of the resize that its engine died over"
         said = _Said(f"repaired:{seen.name}:{state.record.version}", claim, Reason.REPAIRED, text, seen)
         await self._put(seen.name, state, freed, said)

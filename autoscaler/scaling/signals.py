@@ -40,6 +40,8 @@ FAILED_RECHECK: Final = 30.0
 FROZEN_RECHECK: Final = 5.0
 BUSY_RECHECK: Final = 1.0
 EFFECT_RECHECK: Final = 0.5
+UPDATED: Final = "ExactCapacity"
+"""The adjustment that an update of the stack records, in a spelling that no policy of HOT has."""
 _GONE: Final = ("SUSPEND_", "DELETE_")
 
 
@@ -62,6 +64,7 @@ class HeatGroup:
         failed: members that have failed.
         updated: Unix seconds at which the last update of the members began.
         nested_id: of the stack of its members.
+        adjustment_type: of the policy, as its template has it; "" where that cannot be read.
         limits: the least and the most members, where they can be read; None each where not.
     """
 
@@ -79,6 +82,7 @@ class HeatGroup:
     failed: int = 0
     updated: float | None = None
     nested_id: str = ""
+    adjustment_type: str = ""
     limits: tuple[int | None, int | None] = (None, None)
 
     @property
@@ -340,8 +344,17 @@ def _effect(record: GroupRecord, signal: Signal, seen: HeatGroup, now: float) ->
         said = f": {word.message}" if word is not None and word.message else f"; {seen.failed} members have failed"
         text = f"Heat could not resize the group by {signal.policy}{said}"
         return Concluded(over, Reason.RESIZE_FAILED, text, before, seen.size)
+    if word is None and _is_of_an_update(signal, seen):
+        text = f"the stack was updated at the same moment, {before} -> {seen.size}; what the signal did is not known"
+        return Concluded(over, Reason.SUPERSEDED, text, before, seen.size)
     text = f"signal to {signal.policy} confirmed: {before} -> {seen.size}"
     return Concluded(over, Reason.SIGNALLED, text, before, seen.size)
+
+
+def _is_of_an_update(signal: Signal, seen: HeatGroup) -> bool:
+    """Whether what was seen is what an update of the stack leaves behind, in whose course Heat drops signals."""
+    by_update = seen.cooldown_by.startswith(UPDATED) and seen.footprint != signal.before
+    return by_update and seen.adjustment_type != UPDATED
 
 
 def _without_effect(record: GroupRecord, signal: Signal, seen: HeatGroup) -> Step | None:

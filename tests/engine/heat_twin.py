@@ -59,6 +59,7 @@ class HeatTwin:
         self.cooldown_by = ""
         self.updated: float | None = None
         self.engine_dies = False
+        self.updates: int | None = None  # the size that the stack is updated to just before the next signal
         self._ends: float | None = None
         self._in_progress = False
 
@@ -129,6 +130,10 @@ class HeatTwin:
         if self.lost is not None:
             raise self.lost
         self.signals.append(policy)
+        if self.updates is not None:
+            self.size, self.updates, self.updated = self.updates, None, self.clock()
+            self.cooldown_end, self.cooldown_by = self.clock(), f"ExactCapacity : {self.size}"
+            return
         self.resize({"up": 1, "down": -1}[policy], f"change_in_capacity : {policy}")
         if self.answer is not None:
             raise self.answer

@@ -378,6 +378,19 @@ async def test_a_mark_that_was_left_by_whoever_died_is_taken_back() -> None:
     assert not (await there.store.group(GROUP)).record.repairing
 
 
+async def test_an_update_of_the_stack_at_the_same_moment_is_not_taken_for_the_signals_effect() -> None:
+    heat = HeatTwin()
+    there = await bench(heat, alarms(alarm_url("up")))
+    heat.updates = 4  # which has Heat drop the signal
+    await load(there, 90)
+    await there.until(there.now + 30)
+
+    (made,) = await decisions(there)
+    assert (made.reason, made.before, made.to) == (Reason.SUPERSEDED, 1, 4)
+    assert "updated at the same moment" in made.text
+    assert heat.signals == ["up"]
+
+
 # --- people ----------------------------------------------------------------------------------------------------------
 
 

@@ -114,18 +114,20 @@ async def members(stack: Stack, group: str = GROUP) -> dict[str, dict[str, Any]]
 async def resting(stack: Stack, size: int, group: str = GROUP, *, seconds: float = PATIENCE) -> None:
     """Wait until a group has so many members, all complete, and is not being resized."""
 
-    found: dict[str, dict[str, Any]] = {}
+    seen = ""
 
     async def rests() -> bool:
-        found.clear()
-        found.update(await members(stack, group))
-        complete = all(each["resource_status"].endswith("_COMPLETE") for each in found.values())
-        return len(found) == size and complete and not (await metadata(stack, group)).get("scaling_in_progress")
+        nonlocal seen
+        found, noted = await members(stack, group), await metadata(stack, group)
+        statuses = [each["resource_status"] for each in found.values()]
+        seen = f"{statuses}, {noted}"
+        complete = all(status.endswith("_COMPLETE") for status in statuses)
+        return len(found) == size and complete and not noted.get("scaling_in_progress")
 
     try:
-        await until(rests, f"{group} has {size} members, at rest", seconds=seconds)
+        await until(rests, f"{group} has {size} members", seconds=seconds)
     except AssertionError as error:
-        raise AssertionError(f"{error}; it has {len(found)}") from None
+        raise AssertionError(f"{error}; it has {seen}") from error
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str, *, seconds: float = PATIENCE) -> None:

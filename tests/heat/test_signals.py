@@ -17,7 +17,7 @@ import pytest
 from autoscaler.alarms.alarm import TRUST_GONE
 from tests.e2e.controller import ControllerProcess
 from tests.heat.cloud import HeatCloud, Person
-from tests.heat.stacks import Stack, a_stack, events, members, metadata, outputs, patched, resting, until
+from tests.heat.stacks import Stack, a_stack, events, members, metadata, outputs, patched, resting, shown, until
 from tests.heat.templates import a_group
 
 pytestmark = [pytest.mark.heat, pytest.mark.timeout(300)]
@@ -250,8 +250,8 @@ async def test_a_group_whose_engine_was_killed_over_a_resize_is_told_of_and_free
             return not await is_scaling()
 
         await until(is_free, "a group that takes signals again")
-        await alarming.loaded(stack, "signalled")
-        await resting(stack, 3)
+        made = await alarming.loaded(stack, "signalled")
+        await resting(stack, made["to"])
         statuses = {each["resource_status"] for each in (await members(stack)).values()}
 
     assert "its engine died over it" in wedged["text"]
@@ -318,17 +318,20 @@ async def test_the_trust_of_a_user_who_was_disabled_is_told_of_once(
 
 
 async def test_a_stack_that_is_being_updated_is_waited_for(heat: httpx.AsyncClient, alarming: Alarming) -> None:
-    template = a_group(desired_capacity={"get_param": "desired"}, max_size=20)
+    template = a_group(desired_capacity={"get_param": "desired"}, max_size=30)
     template["parameters"] = {"desired": {"type": "number", "default": 1}}
     async with a_stack(heat, template) as stack:
         await alarming.alarm(await alarm_url(stack))
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(patched(stack, desired=6))
-            await asyncio.sleep(0.3)
-            await alarming.load(90)
-            made = await alarming.loaded(stack, "signalled", "superseded")
-        await resting(stack, 7 if made["reason"] == "signalled" else 6)
-        assert "in flight" in await alarming.reasons(stack)
+            tasks.create_task(patched(stack, desired=12))
+
+            async def is_changing() -> bool:
+                return str((await shown(stack))["stack_status"]) == "UPDATE_IN_PROGRESS"
+
+            await until(is_changing, "an update")
+            await alarming.loaded(stack, "in flight")
+        await alarming.loaded(stack, "signalled")
+        await resting(stack, 13)
 
 
 @asynccontextmanager

@@ -62,7 +62,11 @@ def template(**group: Any) -> dict[str, Any]:
             "group": {"type": "OS::Heat::AutoScalingGroup", "properties": group},
             "up": {
                 "type": "OS::Heat::ScalingPolicy",
-                "properties": {"auto_scaling_group_id": {"get_resource": "group"}, "scaling_adjustment": 1},
+                "properties": {
+                    "auto_scaling_group_id": {"get_resource": "group"},
+                    "adjustment_type": "change_in_capacity",
+                    "scaling_adjustment": 1,
+                },
             },
         }
     }
@@ -112,6 +116,7 @@ async def test_a_group_is_read_with_its_members_its_bounds_and_what_heat_notes_o
         failed=1,
         updated=1795824000.0,
         nested_id="n1",
+        adjustment_type="change_in_capacity",
         limits=(1, 7),
     )
     assert {got.headers["x-auth-token"] for got in there.received} == {"token--1"}
