@@ -91,9 +91,11 @@ async def receiver(tls: ssl.SSLContext | None = None, *, port: int = 0) -> Async
     try:
         yield it
     finally:
-        server.close()
-        for _ in range(5):  # what was accepted a moment ago has yet to become a connection
+        for _ in range(
+            5
+        ):  # what was accepted a moment ago has yet to become a connection, and a closed server lets it go
             await asyncio.sleep(0)
+        server.close()
         ending = list(it.connections)
         for connection in ending:
             connection.cancel()

@@ -67,7 +67,11 @@ class Alarming:
             await asyncio.sleep(0.4)
             return bool(set(reasons) & set(await self.reasons(stack)))
 
-        await until(is_told, f"one of {reasons} under load", seconds=seconds)
+        try:
+            await until(is_told, f"one of {reasons} under load", seconds=seconds)
+        except AssertionError as error:
+            lines = [f"{made['time']} {made['reason']}: {made['text']}" for made in await self.decisions(stack)]
+            raise AssertionError("\n".join((str(error), *lines, self.controller.log()))) from error
         return [made for made in await self.decisions(stack) if made["reason"] in reasons][-1]
 
     async def told(self, stack: Stack, reason: str, seconds: float = 60) -> dict[str, Any]:
@@ -86,7 +90,7 @@ class Alarming:
 def controller(cloud: HeatCloud, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder: Path = tmp_path_factory.mktemp("signals")
     settings = {
-        "OPENSTACK_URL": cloud.rabbit.url, "HEAT_WEDGED_AFTER": "12", "HEAT_REPAIR": "true", "LOG_LEVEL": "debug",
+        "OPENSTACK_URL": cloud.rabbit.url, "HEAT_WEDGED_AFTER": "40", "HEAT_REPAIR": "true", "LOG_LEVEL": "debug",
     }  # fmt: skip
     with cloud.controller(folder, **settings) as found:
         found.until_ready()
@@ -323,7 +327,7 @@ async def test_a_stack_that_is_being_updated_is_waited_for(heat: httpx.AsyncClie
     async with a_stack(heat, template) as stack:
         await alarming.alarm(await alarm_url(stack))
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(patched(stack, desired=12))
+            tasks.create_task(patched(stack, desired=8))
 
             async def is_changing() -> bool:
                 return str((await shown(stack))["stack_status"]) == "UPDATE_IN_PROGRESS"
@@ -331,7 +335,7 @@ async def test_a_stack_that_is_being_updated_is_waited_for(heat: httpx.AsyncClie
             await until(is_changing, "an update")
             await alarming.loaded(stack, "in flight")
         await alarming.loaded(stack, "signalled")
-        await resting(stack, 13)
+        await resting(stack, 9)
 
 
 @asynccontextmanager
