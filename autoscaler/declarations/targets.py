@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from autoscaler.scaling.policy import Order
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Final
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 Variable = Annotated[str, Strict(), matching(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and _")]
 Plain = Annotated[str, Strict(), matching(r"[^\x00]*", "text without NUL")]
@@ -100,10 +103,18 @@ class HeatOptions(Declared):
     """Entry of clouds.yaml whose credentials are used; the controller's own where there is none."""
 
     project_id: Short | None = None
-    """Whose stack it is, where the credentials are not its project's own."""
+    """Whose stack it is, where the credentials are not its project's own; the stack is named by its id then."""
 
     poll_interval: Annotated[Number, Field(ge=1, le=3600)] = 10.0
     """Seconds between two looks at the group while nothing is under way."""
+
+    @field_validator("project_id")
+    @classmethod
+    def _names_an_id(cls, project_id: str, info: ValidationInfo) -> str:
+        stack = str(info.data.get("stack", "/"))
+        if "/" not in stack and not _UUID.fullmatch(stack):
+            raise ValueError("expected with the stack's id, or NAME/ID: Heat finds names in one's own project only")
+        return project_id
 
     @field_validator("policies")
     @classmethod

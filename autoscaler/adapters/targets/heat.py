@@ -136,7 +136,8 @@ class HeatTarget:
     async def _by_parameter(self, heat: Heat, seen: HeatSeen, capacity: int, order: Order) -> None:
         if capacity == 0:
             raise PermanentError(seen.no_zero)
-        marking, unmarking = victims(seen.members, capacity, order)
+        # an update that is made a second time, since it stands still, has taken its choice already
+        marking, unmarking = ([], []) if seen.stack.is_changing else victims(seen.members, capacity, order)
         nested = seen.nested.ref
         try:
             # unmarked first: an update in between would replace who is marked and not removed

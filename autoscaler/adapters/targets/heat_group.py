@@ -42,7 +42,7 @@ class HeatSeen:
         parameter: that the size is set by; "" where it is set by none.
         pair: policies that it is set by, where there is no parameter.
         busy: what is under way; "" where nothing is, or where that does not keep it from being resized.
-        wedged: Heat says that it is scaling the group, and has not moved anything for long.
+        wedged: Heat says that it is resizing the group, and has not moved anything for long.
         facts: as in :class:`autoscaler.scaling.status.TargetStatus`.
     """
 
@@ -88,6 +88,8 @@ class HeatSeen:
         """Why what was last asked of the group has failed, in Heat's own words."""
         if self.busy:
             return ""
+        if self.wedged:
+            return self.facts["wedged"]
         if self.nested.status in _FAILED:
             return f"{self.nested.status}: {self.nested.reason}"
         return f"{self.group.status}: {self.group.reason}" if self.group.status in _FAILED else ""
@@ -218,7 +220,7 @@ class Watched:
         elif not parameter and len(template.outs) == len(template.ins) == 1:
             pair = Pair(template.outs[0], template.ins[0])
         busy = _busy(stack, group, nested, metadata)
-        still = self._standing_still(nested, group, members) if busy else ""
+        still = self._standing_still(stack, nested, group, members) if busy else ""
         facts = {"stack": f"{stack.ref.name}/{stack.ref.id}"}
         if parameter:
             facts["resized by"] = f"parameter {parameter}"
@@ -227,10 +229,11 @@ class Watched:
         if metadata.cooldown_end is not None and self._clock() < metadata.cooldown_end:
             facts["heat cools down until"] = iso(int(metadata.cooldown_end))
         warning = _warning(group, template, parameter, pair)
-        wedged = bool(still) and metadata.in_progress and not stack.is_changing and not _in_progress(group)
         if still and not metadata.in_progress and busy == _busy_within(group, nested):
             busy = still = ""  # what a dead engine leaves behind for ever, and nobody minds
-        if wedged and (parameter or self._repair):
+        updating = stack.is_changing or _in_progress(group)
+        wedged = bool(still) and (_in_progress(group) or nested.is_changing if updating else metadata.in_progress)
+        if wedged and (self._repair or not updating if parameter else self._repair and not updating):
             busy = ""  # an update of the stack, which is how it is resized, sets it free, and so does a repair
         facts |= {name: text for name, text in (("warning", warning), ("wedged", still)) if text}
         return HeatSeen(
@@ -247,15 +250,15 @@ class Watched:
             facts,
         )
 
-    def _standing_still(self, nested: Stack, group: Resource, members: Sequence[Resource]) -> str:
+    def _standing_still(self, stack: Stack, nested: Stack, group: Resource, members: Sequence[Resource]) -> str:
         """Since when nothing has moved though something is under way; "" while that may be as it should."""
         times = [member.updated for member in members] + [member.created for member in members]
-        last = max([nested.updated or 0.0, group.updated, *times])
+        last = max([stack.updated or 0.0, nested.updated or 0.0, group.updated, *times])
         if self._clock() - last < self._wedged_after:
             return ""
         return (
             f"nothing has moved since {iso(last)} though Heat calls a resize under way: its engine may have died in "
-            "it; an update of the stack sets it free, or AUTOSCALER_HEAT_REPAIR"
+            "it; an update of the stack sets it free, and so does AUTOSCALER_HEAT_REPAIR"
         )
 
 

@@ -310,6 +310,32 @@ async def test_a_resize_that_stands_still_is_told_and_a_parameter_sets_it_free()
         assert (status.busy, it.changes) == ("", [("web/web-id", {"parameters": {"desired": 4}})])
 
 
+@pytest.mark.parametrize(
+    ("changes", "repair", "busy"),
+    [
+        pytest.param({"group": "UPDATE_IN_PROGRESS"}, True, "", id="made-again-where-that-is-allowed"),
+        pytest.param({"group": "UPDATE_IN_PROGRESS"}, False, "stack web is UPDATE_IN_PROGRESS", id="left-to-a-person"),
+        pytest.param({"nested": "UPDATE_COMPLETE"}, True, "stack web is UPDATE_IN_PROGRESS", id="it-waits-for-others"),
+    ],
+)
+async def test_an_update_that_stands_still_in_the_group_is_made_a_second_time(
+    changes: dict[str, str], busy: str, *, repair: bool
+) -> None:
+    """Heat's engines forget the updates of one that has died."""
+    async with heat(repair=repair) as (it, web):
+        it.stack, it.nested, it.now = "UPDATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", NOW + 700
+        for name, value in changes.items():
+            setattr(it, name, value)
+        it.tell()
+        status = await it.target.status(web)
+        if not busy:
+            await it.target.resize(web, 2, fence=1, deadline=5, order=Order.NEWEST)
+
+        assert (status.busy, "wedged" in status.facts) == (busy, True)
+        assert status.trouble == ("" if busy else status.facts["wedged"])
+        assert it.changes == ([] if busy else [("web/web-id", {"parameters": {"desired": 2}})])
+
+
 async def test_what_a_dead_engine_leaves_behind_within_a_group_holds_nobody_for_ever() -> None:
     async with heat() as (it, web):
         it.nested = "UPDATE_IN_PROGRESS"
