@@ -439,7 +439,6 @@ async def test_members_end_gracefully_when_the_controller_is_cancelled(tmp_path:
 CONTROLLER = """
     import asyncio, sys
     from autoscaler.adapters.targets.process import ProcessTarget
-from autoscaler.adapters.targets.virtual import VirtualTarget
     from autoscaler.scaling.group import Group
 
     web = Group(name="web", min_size=0, max_size=9, target_type="process", target={"command": tuple(sys.argv[1:])})
