@@ -16,7 +16,7 @@ from autoscaler.adapters.targets.fences import Fences
 from autoscaler.adapters.targets.heat_group import MARK, HeatSeen, Watched, victims
 from autoscaler.adapters.targets.servers import Servers, ServersSeen
 from autoscaler.declarations.targets import HeatOptions
-from autoscaler.errors import PermanentError, TemporaryError
+from autoscaler.errors import HeldError, PermanentError, TemporaryError
 from autoscaler.scaling.guards import iso
 from autoscaler.scaling.policy import Order
 from autoscaler.scaling.signals import ANSWERED_PATIENCE, COOLDOWN_MARGIN, UNKNOWN_PATIENCE
@@ -100,7 +100,7 @@ class HeatTarget:
             seen = await self._seen(group, options)
             self._fences.enter(group.name, fence)
             if seen.busy:
-                raise TemporaryError(seen.busy, delay=self.pace, tried=False)
+                raise HeldError(seen.busy, delay=self.pace)
             heat = await self._heat(options)
             if seen.is_marked and not seen.is_marked_here:
                 raise PermanentError(seen.facts["warning"])
@@ -167,11 +167,15 @@ class HeatTarget:
         end = seen.metadata.cooldown_end
         if end is not None and now < end + COOLDOWN_MARGIN:
             delay = min(end + COOLDOWN_MARGIN - now, COOLDOWN_DELAY)
-            raise TemporaryError(f"Heat itself cools down until {iso(math.ceil(end))}", delay=delay, tried=False)
+            raise HeldError(f"Heat itself cools down until {iso(math.ceil(end))}", delay=delay)
         signal = self._signals[group.name] = _Signal(now, seen.fingerprint)
         said = f"autoscaler: group {group.name} from {seen.size} to {capacity}"
         try:
             await heat.signal(seen.stack.ref, policy, {"previous": "ok", "current": "alarm", "reason": said})
+        except TemporaryError as error:
+            if not error.reached:
+                del self._signals[group.name]
+            raise
         except http.RefusedError as error:
             del self._signals[group.name]
             _wait_if_in_hand(error)
@@ -187,7 +191,7 @@ class HeatTarget:
         missing = signal.known_at - self._clock()
         if signal.before == seen.fingerprint and missing > 0:
             how = "was answered, and nothing came of it so far" if signal.answered else "was not answered"
-            raise TemporaryError(f"the last signal {how}", delay=min(missing, CONFLICT_DELAY), tried=False)
+            raise HeldError(f"the last signal {how}", delay=min(missing, CONFLICT_DELAY))
         del self._signals[group.name]
 
 
@@ -212,13 +216,13 @@ async def _freed(heat: Heat, seen: HeatSeen) -> None:
         await heat.mark(ref, name, unhealthy=True, why=f"{MARK}to be freed")
     await heat.mark(ref, name, unhealthy=False, why=f"{MARK}freed")
     log.warning("group repaired", stack=ref.name, group=name)
-    raise TemporaryError(f"group {name} was wedged and has been freed", delay=STEP, tried=False)
+    raise HeldError(f"group {name} was wedged and has been freed", delay=STEP)
 
 
 def _wait_if_in_hand(error: http.RefusedError) -> None:
     """Raise TemporaryError where somebody else is changing the stack."""
     if error.status == 409:
-        raise TemporaryError(f"somebody else has it in hand: {error}", delay=CONFLICT_DELAY, tried=False) from error
+        raise HeldError(f"somebody else has it in hand: {error}", delay=CONFLICT_DELAY) from error
 
 
 async def _taken_back(heat: Heat, nested: StackRef, marked: Sequence[Resource]) -> None:
