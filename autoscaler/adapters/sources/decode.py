@@ -323,7 +323,7 @@ def from_iso8601(text: str) -> float:
     Raises:
         InvalidMeasureError: not one. A number in a text is not either.
     """
-    with contextlib.suppress(msgspec.ValidationError, OverflowError):
+    with contextlib.suppress(msgspec.ValidationError, OverflowError, UnicodeEncodeError):
         return unix(msgspec.convert(text, datetime))  # as the fast way reads it
     detail = f"timestamp: expected ISO 8601 or a number of Unix seconds, found {brief(text)}"
     if text.isdecimal():  # 20260102 would be a day

@@ -154,6 +154,9 @@ REJECTED = [
     ),
     pytest.param(wire(timestamp="1700000000"), Rejection.BAD_TIMESTAMP, "timestamp: expected ISO 8601", id="text-time"),
     pytest.param(wire(timestamp="20231114"), Rejection.BAD_TIMESTAMP, "timestamp: expected ISO 8601", id="digits-time"),
+    pytest.param(
+        wire(timestamp="\udc80"), Rejection.BAD_TIMESTAMP, "timestamp: expected ISO 8601", id="half-a-character"
+    ),
     pytest.param(wire(timestamp="yesterday"), Rejection.BAD_TIMESTAMP, "timestamp: expected ISO 8601", id="word-time"),
     pytest.param(
         wire(timestamp=-1), Rejection.BAD_TIMESTAMP, "timestamp: expected Unix seconds between", id="negative"
