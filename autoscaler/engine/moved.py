@@ -24,7 +24,7 @@ QUOTA_MARKS: Final = "aodh quota"
 """Likewise of quotas, by project."""
 AT_ONCE: Final = 500
 """Alarms that are read, decided on and written in one go."""
-_LIVE: Final = frozenset(("alarm_id", "timestamp", "state", "state_timestamp", "state_reason"))
+_LIVE: Final = frozenset(("alarm_id", "state", "state_timestamp", "state_reason"))
 
 _T = TypeVar("_T")
 
@@ -104,7 +104,7 @@ class Summary:
 
 
 def content_of(row: AodhAlarm) -> str:
-    """A digest of what is defined in a row: everything but what changes while the alarm lives."""
+    """A digest of what is defined in a row, and when it was: everything but what changes while the alarm lives."""
     document = {key: value for key, value in msgspec.to_builtins(row).items() if key not in _LIVE}
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()[:32]
 

@@ -469,6 +469,23 @@ async def test_states_definitions_and_histories_go_back(both: Both) -> None:
     assert told(await both.moved_in()) == {"unchanged": 3}
 
 
+async def test_what_was_changed_and_changed_back_tells_when(both: Both) -> None:
+    """Heat's suspend and resume of a stack."""
+    for alarm_id in ("here", "there"):
+        await both.database.put(a_row(alarm_id), [])
+    await both.moved_in()
+    await both.change("here", name="other")
+    await both.change("here", name="name of here")
+    await both.database.put(a_row("there", timestamp=NOW - 7), [])
+    taken, written = await both.moved_in(), await both.moved_out()
+
+    assert (taken.changed, written.changed) == ({RESOURCES: 1}, {RESOURCES: 1})
+    assert (await both.definition("there")).timestamp == NOW - 7
+    row = await both.row("here")
+    assert row == a_row("here", timestamp=(await both.definition("here")).timestamp)
+    assert told(await both.moved_out()) == told(await both.moved_in()) == {"unchanged": 2}
+
+
 def ours(alarm_id: str = "ours", **fields: Any) -> Definition:
     row = a_row(alarm_id)
     return msgspec.structs.replace(Taking().definition(row), revision=5, created=NOW, **fields)
