@@ -45,7 +45,7 @@ service: setup servers ## The tests that start real Redis, Valkey, RabbitMQ and 
 servers: ## Install the servers that the tests start, where that is allowed
 	@.ci/servers
 
-test-heat: setup .venv-heat/.installed ## Grow and shrink groups of a real Heat, with a real Keystone, RabbitMQ and MariaDB
+test-heat: setup .venv-heat/.installed .venv-aodh/.installed ## Grow and shrink groups of a real Heat, with a real Keystone, Aodh, RabbitMQ and MariaDB
 	@.ci/servers mariadbd:mariadb-server-core,mariadb-client-core
 	$(BIN)/pytest -q -m heat tests/heat
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,60 @@ IN_REPOSITORY = HERE.parent / ".venv-aodh" / "bin" / "python"
 PYTHON = Path(os.environ.get("AUTOSCALER_TEST_AODH_PYTHON", IN_REPOSITORY)).absolute()
 SERVE = HERE / "integration" / "aodh" / "serve.py"
 OPERATOR = "admin"
-"""Gnocchi's user who sees everything."""
+"""Gnocchi's user who sees everything, where no Keystone says who asks."""
+
+
+@dataclass(frozen=True)
+class ServiceUser:
+    """Who a service is at Keystone, in the default domain.
+
+    Attributes:
+        keystone: its URL, with the version.
+        region: where it looks for others.
+    """
+
+    keystone: str
+    name: str
+    password: str
+    project: str
+    region: str
+
+    @property
+    def options(self) -> str:
+        """As a section of a configuration has it."""
+        return f"""auth_type = password
+auth_url = {self.keystone}
+username = {self.name}
+password = {self.password}
+user_domain_id = default
+project_name = {self.project}
+project_domain_id = default
+"""
+
+    @property
+    def checking_tokens(self) -> str:
+        """The section of a service that lets in whom Keystone knows."""
+        return f"""[keystone_authtoken]
+www_authenticate_uri = {self.keystone}
+service_token_roles_required = true
+{self.options}"""
 
 
 class _OpenStackServer(Server):
-    """A service on MariaDB, configured by a file of its own name."""
+    """A service on MariaDB, configured by a file of its own name.
+
+    Args:
+        user: who it is; without one no Keystone is asked who anybody is.
+    """
 
     name = ""
 
-    def __init__(self, maria: MariaServer) -> None:
+    def __init__(self, maria: MariaServer, user: ServiceUser | None = None) -> None:
         super().__init__()
         if not PYTHON.exists():
             pytest.skip(f"{PYTHON} is missing; `make aodh` makes it, or set AUTOSCALER_TEST_AODH_PYTHON")
         self._maria = maria
+        self._user = user
 
     @property
     def url(self) -> str:
@@ -52,7 +94,9 @@ class _OpenStackServer(Server):
         assert ran.returncode == 0, f"{program} failed:\n{ran.stdout[-2000:]}{ran.stderr[-3000:]}"
 
     def _launch(self) -> None:
-        self._start_child([str(PYTHON), str(SERVE), self.name, str(self._config), str(self.port)])
+        # whoever checks tokens looks for the configuration by its name, at home, and not where it was told to be
+        home = {"HOME": str(self.folder)}
+        self._start_child([str(PYTHON), str(SERVE), self.name, str(self._config), str(self.port)], home)
 
 
 class GnocchiServer(_OpenStackServer):
@@ -68,13 +112,13 @@ class GnocchiServer(_OpenStackServer):
             f"""[DEFAULT]
 coordination_url = file://{self.folder}/coordination
 [api]
-auth_mode = basic
+auth_mode = {"keystone" if self._user else "basic"}
 [indexer]
 url = {self.database}
 [storage]
 driver = file
 file_basepath = {self.folder}/measures
-"""
+{self._user.checking_tokens if self._user else ""}"""
         )
         (self.folder / "measures").mkdir()
         self._run("gnocchi-upgrade")
@@ -83,19 +127,23 @@ file_basepath = {self.folder}/measures
         return self._first_answer(b"GET / HTTP/1.0\r\n\r\n", 12).endswith(b"200")
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """What it answers to its operator."""
+        """What it answers to its operator; with a Keystone to whose token the headers hold."""
         answer = httpx.request(method, f"{self.url}{path}", auth=(OPERATOR, ""), timeout=30, **options)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
         return answer.json() if answer.content else None
 
 
 class AodhServer(_OpenStackServer):
-    """Aodh's API, which believes the headers that say who asks."""
+    """Aodh's API, which believes the headers that say who asks, or Keystone.
+
+    Args:
+        gnocchi: what it asks; where it has a user, it looks for ``metric`` in the catalog.
+    """
 
     name = "aodh"
 
-    def __init__(self, maria: MariaServer, gnocchi: GnocchiServer) -> None:
-        super().__init__(maria)
+    def __init__(self, maria: MariaServer, gnocchi: GnocchiServer, user: ServiceUser | None = None) -> None:
+        super().__init__(maria, user)
         self._gnocchi = gnocchi
 
     def _prepare(self) -> None:
@@ -104,19 +152,22 @@ class AodhServer(_OpenStackServer):
             f"""[DEFAULT]
 transport_url = fake://
 [api]
-auth_mode = noauth
+auth_mode = {"keystone" if self._user else "noauth"}
 paste_config = {paste}
 [database]
 connection = {self.database}
-[service_credentials]
-auth_type = gnocchi-basic
-user = {OPERATOR}
-endpoint = {self._gnocchi.url}
 [oslo_messaging_notifications]
 driver = noop
-"""
+{self._user.checking_tokens if self._user else ""}[service_credentials]
+{self._credentials}"""
         )
         self._run("aodh-dbsync")
+
+    @property
+    def _credentials(self) -> str:
+        if self._user:
+            return f"{self._user.options}region_name = {self._user.region}\n"
+        return f"auth_type = gnocchi-basic\nuser = {OPERATOR}\nendpoint = {self._gnocchi.url}\n"
 
     def _answers(self) -> bool:
         return self._first_answer(b"GET / HTTP/1.0\r\n\r\n", 12).endswith(b"200")

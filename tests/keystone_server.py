@@ -144,6 +144,12 @@ class Cloud:
         for interface in ("public", "internal", "admin"):
             self.make("endpoint", "/endpoints", service_id=service_id, interface=interface, url=url, region_id=REGION)
 
+    def point(self, kind: str, url: str) -> None:
+        """Let the endpoints of a service lead elsewhere; who has looked at a token before remembers where it led."""
+        (service,) = self.call("GET", f"/services?type={kind}").json()["services"]
+        for each in self.call("GET", f"/endpoints?service_id={service['id']}").json()["endpoints"]:
+            self.call("PATCH", f"/endpoints/{each['id']}", json={"endpoint": {"url": url}})
+
     def role(self, name: str) -> str:
         """The id of a role, made where it is missing."""
         found = self.call("GET", f"/roles?name={name}").json()["roles"]

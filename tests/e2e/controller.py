@@ -93,6 +93,17 @@ class ControllerProcess:
             time.sleep(0.05)
         raise TimeoutError(f"not ready after {START_SECONDS:g} s: {said}\n{self.log()}")
 
+    def command(self, *words: str, status: int = 0) -> str:
+        """What another command says that is run with the same settings, whether this one runs or not.
+
+        Args:
+            status: with which it must end.
+        """
+        command = [sys.executable, "-m", "autoscaler", *words]
+        ran = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=120, check=False)
+        assert ran.returncode == status, ran.stdout + ran.stderr
+        return ran.stdout
+
     def log(self) -> str:
         """What it said last."""
         return self._log.read_text(errors="replace")[-5000:]

@@ -49,7 +49,8 @@ class HeatCloud:
         admin: the administrator's hands on Keystone.
         ada, eve: members of two projects.
         operator: who the controller is: an admin and service, in project ``service``.
-        controller_port: where the catalog says that ``alarming`` is; nothing listens there but what tests start.
+        controller_port: where the catalog says that ``alarming`` is, unless it was told otherwise; nothing listens
+            there but what tests start.
         metric_port, octavia_port: the same of ``metric`` and ``load-balancer``.
     """
 
@@ -101,9 +102,11 @@ class HeatCloud:
         return httpx.AsyncClient(base_url=url, headers=person.headers, timeout=TIMEOUT)
 
     def alarming(self, person: Person) -> httpx.AsyncClient:
-        """The controller, as somebody sees it who has just got a token; to be closed."""
-        url = f"http://127.0.0.1:{self.controller_port}"
-        return httpx.AsyncClient(base_url=url, headers=person.headers, timeout=TIMEOUT)
+        """What the catalog calls alarming, as somebody sees it who has just got a token; to be closed."""
+        headers = person.headers
+        catalog = self.admin.call("GET", "/auth/catalog", headers["X-Auth-Token"]).json()["catalog"]
+        (url,) = {each["url"] for entry in catalog if entry["type"] == "alarming" for each in entry["endpoints"]}
+        return httpx.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT)
 
 
 @contextmanager
@@ -111,7 +114,7 @@ def heat_cloud() -> Iterator[HeatCloud]:
     """All of it, started side by side and ended with the context."""
     if not PYTHON.exists():
         pytest.skip(f"{PYTHON} is missing; `make test-heat` makes it, or set AUTOSCALER_TEST_HEAT_PYTHON")
-    rabbit, maria = RabbitServer(), MariaServer("keystone", "heat")
+    rabbit, maria = RabbitServer(), MariaServer("keystone", "heat", "aodh", "gnocchi")
     rabbit.port, maria.port = free_port(), free_port()  # the others are told before these are there
     keystone = KeystoneServer(python=PYTHON, database=maria.database("keystone"), remembers=True)
     keystone.port = free_port()

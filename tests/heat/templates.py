@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from tests.heat.bus import METRIC
 
 Resource = dict[str, Any]
 
 MEMBER: Resource = {"type": "OS::Heat::RandomString", "properties": {"length": 8}}
+UP: Mapping[str, Any] = {"get_attr": ["up", "alarm_url"]}
+DOWN: Mapping[str, Any] = {"get_attr": ["down", "alarm_url"]}
+OF_STACK = {"list_join": ["", ['{"=": {"server_group": "', {"get_param": "OS::stack_id"}, '"}}']]}
 
 
 def a_group(
@@ -41,6 +47,20 @@ def a_group(
             **{f"{name}_signal": {"value": {"get_attr": [name, "signal_url"]}} for name in policies},
         },
     }
+
+
+def on_mean(operator: str, threshold: float, *actions: Any, granularity: int, **properties: Any) -> Resource:
+    """An alarm on the mean over a stack's instances; by Heat's default its actions are repeated."""
+    of_mean = {
+        "metric": METRIC,
+        "aggregation_method": "mean",
+        "granularity": granularity,
+        "evaluation_periods": 1,
+        "resource_type": "instance",
+        "query": OF_STACK,
+    }
+    compared = {"comparison_operator": operator, "threshold": threshold, "alarm_actions": list(actions)}
+    return {"type": "OS::Aodh::GnocchiAggregationByResourcesAlarm", "properties": {**of_mean, **compared, **properties}}
 
 
 def _policy(step: int, cooldown: int) -> Resource:

@@ -14,13 +14,11 @@ from autoscaler.alarms.definition import ACTIONS
 from tests.e2e.controller import ControllerProcess
 from tests.heat import stacks
 from tests.heat.cloud import HeatCloud
-from tests.heat.templates import Resource, a_group
+from tests.heat.templates import DOWN, UP, Resource, a_group
 from tests.receiver import Receiver, answering_json, receiver
 
 pytestmark = [pytest.mark.heat, pytest.mark.timeout(600)]
 
-UP: Mapping[str, Any] = {"get_attr": ["up", "alarm_url"]}
-DOWN: Mapping[str, Any] = {"get_attr": ["down", "alarm_url"]}
 TRUSTED: Mapping[str, Any] = {"list_join": ["", ["trust+", {"get_attr": ["down", "signal_url"]}]]}
 POOL = "1d4ad1a2-3c7b-4b8f-8a4b-6c2f0b7f4f10"
 VM = "7f3b6f0c-6a0e-4a3b-9a35-0d1f6c1f7a11"

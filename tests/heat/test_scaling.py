@@ -8,36 +8,20 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.heat import stacks
-from tests.heat.bus import METRIC, Ceilometer, Instance, ceilometer, notifications
+from tests.heat.bus import Ceilometer, Instance, ceilometer, notifications
 from tests.heat.cloud import HeatCloud
-from tests.heat.templates import Resource, a_group
+from tests.heat.templates import DOWN, UP, a_group, on_mean
 
 pytestmark = [pytest.mark.heat, pytest.mark.timeout(600)]
 
 GRANULARITY = 10
 """Seconds of a granule; each instance is measured once in each, as Ceilometer's interval and Gnocchi's archive are
 set alike."""
-OF_GROUP = {"list_join": ["", ['{"=": {"server_group": "', {"get_param": "OS::stack_id"}, '"}}']]}
-
-
-def alarm(operator: str, threshold: float, *actions: Any, **properties: Any) -> Resource:
-    """Of the mean over a stack's instances, as templates have it; by Heat's default its actions are repeated."""
-    of_mean = {
-        "metric": METRIC,
-        "aggregation_method": "mean",
-        "granularity": GRANULARITY,
-        "evaluation_periods": 1,
-        "resource_type": "instance",
-        "query": OF_GROUP,
-    }
-    compared = {"comparison_operator": operator, "threshold": threshold, "alarm_actions": list(actions)}
-    return {"type": "OS::Aodh::GnocchiAggregationByResourcesAlarm", "properties": {**of_mean, **compared, **properties}}
 
 
 @dataclass
@@ -73,8 +57,8 @@ async def test_a_group_grows_to_three_and_shrinks_to_one(
 ) -> None:
     template = a_group(
         {
-            "busy": alarm("gt", 80, {"get_attr": ["up", "alarm_url"]}),
-            "idle": alarm("lt", 20, {"get_attr": ["down", "alarm_url"]}),
+            "busy": on_mean("gt", 80, UP, granularity=GRANULARITY),
+            "idle": on_mean("lt", 20, DOWN, granularity=GRANULARITY),
         },
         max_size=3,
     )

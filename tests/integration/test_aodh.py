@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -119,7 +115,6 @@ class Cloud:
     gnocchi: GnocchiServer
     aodh: AodhServer
     controller: ControllerProcess
-    folder: Path
 
     @property
     def ours(self) -> str:
@@ -134,22 +129,9 @@ class Cloud:
         """What a GET of Aodh's and of ours shows."""
         return self.ask(self.aodh.url, "GET", path, headers), self.ask(self.ours, "GET", path, headers)
 
-    def run(self, command: str, *words: str, status: int = 0) -> dict[str, Any]:
+    def run(self, command: str, *words: str) -> dict[str, Any]:
         """What a command of ours says, run as a person runs it."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("AUTOSCALER_")}
-        ran = subprocess.run(
-            [
-                *(sys.executable, "-m", "autoscaler", command, *words),
-                *("--state-dir", str(self.folder / "state"), "--format", "json"),
-            ],
-            env=environment | {"AUTOSCALER_AODH_DATABASE": self.maria.database("aodh").replace("+pymysql", "")},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert ran.returncode == status, ran.stdout + ran.stderr
-        found: dict[str, Any] = json.loads(ran.stdout)
+        found: dict[str, Any] = json.loads(self.controller.command(command, *words, "--format", "json"))
         return found
 
     def statement(self, sql: str, **values: Any) -> None:
@@ -166,7 +148,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         MariaServer("aodh", "gnocchi") as maria,
         GnocchiServer(maria) as gnocchi,
         AodhServer(maria, gnocchi) as aodh,
-        ControllerProcess(folder, port=free_port(), settings={}) as controller,
+        ControllerProcess(
+            folder,
+            port=free_port(),
+            settings={"AODH_DATABASE": maria.database("aodh").replace("+pymysql", "")},
+        ) as controller,
     ):
         attribute = {"type": "string", "required": False, "min_length": 0, "max_length": 255}
         gnocchi.call("POST", "/v1/resource_type", json={"name": "instance", "attributes": {"server_group": attribute}})
@@ -175,7 +161,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         policy = {"name": "minutes", "definition": definition, "aggregation_methods": methods}
         gnocchi.call("POST", "/v1/archive_policy", json=policy)
         controller.until_ready()
-        yield Cloud(maria, gnocchi, aodh, controller, folder)
+        yield Cloud(maria, gnocchi, aodh, controller)
 
 
 @pytest.fixture(scope="module")
