@@ -9,7 +9,7 @@ import structlog
 
 from autoscaler.adapters import http
 from autoscaler.adapters.openstack import NO_KEYSTONE
-from autoscaler.errors import PermanentError
+from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from autoscaler.ports import OutboxRow
 
 PREFIX = "trust+"
+AWAY_DELAY = 5.0
+"""Seconds until a Keystone that is away is asked again; actions wait for it as long as it takes."""
 
 _log = structlog.get_logger(__name__)
 
@@ -78,7 +80,11 @@ class TrustAction:
     async def _deliver(self, row: OutboxRow, url: str, trust_id: str) -> None:
         if self._tokens is None:
             raise PermanentError(f"POST {redacted(row.url)}: {NO_KEYSTONE}")
-        token = await self._tokens.token(trust_id)
+        try:
+            token = await self._tokens.token(trust_id)
+        except TemporaryError as error:
+            delay = AWAY_DELAY if error.delay is None else error.delay
+            raise TemporaryError(str(error), delay=delay, tried=False, reached=False) from error
         try:
             await self._webhook.post(row, url, {"x-auth-token": token})
         except http.RefusedError as error:

@@ -156,5 +156,7 @@ async def test_a_trust_that_is_gone_is_final_and_says_so(status: int) -> None:
 async def test_a_keystone_that_is_away_is_temporary() -> None:
     async with receiver() as there, keystone(there) as tokens, WebhookAction() as webhook:
         there.on("POST /v3/auth/tokens?nocatalog", answering(503))
-        with pytest.raises(TemporaryError):
+        with pytest.raises(TemporaryError) as caught:
             await TrustAction(webhook, tokens).deliver(row(there))
+    # so that it is waited for as long as it takes, and a signal is known not to have been sent
+    assert (caught.value.tried, caught.value.reached, caught.value.delay) == (False, False, 5.0)
