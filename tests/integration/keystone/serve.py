@@ -14,4 +14,5 @@ import waitress  # noqa: E402
 from keystone.server.flask import core  # noqa: E402
 
 app = core.initialize_application(name="public", config_files=[config])
-waitress.serve(app, host="127.0.0.1", port=port, threads=4, ident="keystone")
+# one request at a time: Keystone's middleware keeps the last token, and would judge one request by another's scope
+waitress.serve(app, host="127.0.0.1", port=port, threads=1, ident="keystone")
