@@ -22,6 +22,7 @@ from autoscaler.engine.ledger import LANE_LEASE
 from autoscaler.engine.moved import (
     MARKS,
     QUOTA_MARKS,
+    Left,
     Mark,
     Remark,
     Summary,
@@ -73,13 +74,6 @@ class Step(Enum):
     CHANGE_AND_STATE = auto()
     STATE = auto()
     NOTHING = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Nothing is done, and it is told why."""
-
-    why: str
 
 
 def decided(row: AodhAlarm, mark: Mark | None, record: AlarmRecord | None, *, overwrite: bool) -> Step | Left:

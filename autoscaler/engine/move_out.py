@@ -16,6 +16,7 @@ from autoscaler.alarms.outcome import POLICY_SCHEME
 from autoscaler.engine.moved import (
     MARKS,
     QUOTA_MARKS,
+    Left,
     Mark,
     Remark,
     Summary,
@@ -57,13 +58,6 @@ class Step(Enum):
     CHANGE = auto()
     STATE = auto()
     NOTHING = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Nothing is done, and it is told why."""
-
-    why: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,13 @@ _LIVE: Final = frozenset(("alarm_id", "state", "state_timestamp", "state_reason"
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Nothing is done, and it is told why."""
+
+    why: str
+
+
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """An alarm as both sides had it when it was last moved.
 
