@@ -31,7 +31,7 @@ from autoscaler.engine.scale import GROUP_LEASE, Plan, Scaler
 from autoscaler.engine.signal import Signaller
 from autoscaler.errors import AutoscalerError, Rejection
 from autoscaler.measures.event import Event
-from autoscaler.measures.measure import Measure
+from autoscaler.measures.measure import Measure, as_json
 from autoscaler.ports import (
     Acceptance,
     Accepted,
@@ -475,8 +475,7 @@ class Controller:
         now = await self.store.now()
         text = "the window has as many series as it may have"
         letters = [
-            _letter(Undecoded(Rejection.TOO_MANY_SERIES, text, msgspec.json.encode(measure).decode()), "window", now)
-            for measure in refused
+            _letter(Undecoded(Rejection.TOO_MANY_SERIES, text, as_json(measure)), "window", now) for measure in refused
         ]
         await self.store.bury(letters)
 

@@ -6,7 +6,7 @@ import pytest
 
 from autoscaler.api.intake import MAX_BYTES, MAX_PENDING
 from autoscaler.ports import DeadLetter
-from tests.api.running import Api
+from tests.api.running import DECLARED, Api, running
 
 
 async def _letters(api: Api) -> list[DeadLetter]:
@@ -72,22 +72,38 @@ async def test_a_compressed_body_is_refused(api: Api) -> None:
     assert answer.status_code == 415
 
 
-async def test_a_series_without_room_is_rejected_by_its_index(api: Api) -> None:
-    window_id = api.controller.router.window_of[(await api.client.get("/v1/alarms/shop%2Fslow")).json()["alarm_id"]]
-    room = api.controller.router.windows[window_id].max_series
-    measures = [
-        api.measure(metric="latency", resource_id=f"r{number}", metadata={"service": "shop"})
-        for number in range(room + 1)
-    ]
-    half = len(measures) // 2
-    assert (await api.client.post("/v1/measures", json=measures[:half])).json()["accepted"] == half
+EVERYWHERE = """
+alarms:
+  - name: shop/slow
+    type: aggregation
+    rule: {metric: latency, match: {}, aggregation_method: mean, granularity: 60, threshold: 1,
+           comparison_operator: gt, for: 30}
+groups:
+  - {name: web, min_size: 1, max_size: 5, desired_capacity: 2, target: {type: dry_run}}
+"""
 
-    answer = await api.client.post("/v1/measures", json=measures[half:])
 
+@pytest.mark.parametrize(
+    ("declared", "metadata"), [(DECLARED, {"service": "shop"}), (EVERYWHERE, {})], ids=["with-metadata", "without"]
+)
+async def test_a_series_without_room_is_rejected_by_its_index(declared: str, metadata: dict[str, str]) -> None:
+    async with running(declared=declared) as api:
+        found = (await api.client.get("/v1/alarms/shop%2Fslow")).json()
+        room = api.controller.router.windows[api.controller.router.window_of[found["alarm_id"]]].max_series
+        measures = [
+            api.measure(metric="latency", resource_id=f"r{number}", metadata=metadata) for number in range(room + 1)
+        ]
+        half = len(measures) // 2
+        before = await api.client.post("/v1/measures", json=measures[:half])
+        answer = await api.client.post("/v1/measures", json=measures[half:])
+        letters = await _letters(api)
+
+    assert before.json()["accepted"] == half
     assert answer.json()["accepted"] == room - half
     assert [(found["index"], found["reason"]) for found in answer.json()["rejected"]] == [
         (room - half, "too many series")
     ]
+    assert [json.loads(letter.payload)["resource_id"] for letter in letters] == [f"r{room}"]
 
 
 async def test_senders_are_asked_to_come_back_while_the_store_is_away(
