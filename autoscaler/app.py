@@ -385,6 +385,8 @@ class _Live:
     async def _missing(self) -> list[str]:
         """What keeps this controller from doing its work; nothing when it is ready."""
         missing = [f"declarations: {problem}" for problem in self.problems]
+        if self._edges.tokens is not None and self._edges.tokens.problem:
+            missing.append(f"tokens: {self._edges.tokens.problem}")
         unreadable = self._unreadable.get(self._runner.published, [])
         missing += [f"published declarations: {problem}" for problem in unreadable]
         if not self._controller.plan.generation:

@@ -42,12 +42,13 @@ from autoscaler.adapters.targets.heat import HeatTarget
 from autoscaler.adapters.targets.http import HttpTarget
 from autoscaler.adapters.targets.process import ProcessTarget
 from autoscaler.adapters.targets.virtual import VirtualTarget
+from autoscaler.adapters.tokens import TokenFile
 from autoscaler.alarms.definition import SCHEMES
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
 from autoscaler.api import Readiness, create_app, v2
+from autoscaler.api.authentication import by_tokens, noauth
 from autoscaler.api.authentication import keystone as by_keystone
-from autoscaler.api.authentication import noauth
-from autoscaler.api.identity import Identity
+from autoscaler.api.identity import Authenticate, Identity
 from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import Decoders
 from autoscaler.api.v2.options import nobody
@@ -69,6 +70,7 @@ class Edges:
 
     Attributes:
         keystone: None where there is none.
+        tokens: the controller's own; None where it has none.
         witnesses: tell of groups that Heat owns.
         heat: None where no group of Heat's is to be signalled.
     """
@@ -76,6 +78,7 @@ class Edges:
     settings: Settings
     trust: Trust
     keystone: Keystone | None
+    tokens: TokenFile | None
     sources: list[Source]
     witnesses: list[Source]
     actions: dict[str, Action]
@@ -88,7 +91,7 @@ class Edges:
         """All of them, connected to nothing yet; ``stack`` lets go of them.
 
         Raises:
-            PermanentError, SettingsError: one of them cannot be as it is told to.
+            PermanentError, SettingsError, DeclarationError: one of them cannot be as it is told to.
         """
         trust = Trust.parse(settings.trusted_sources)
         keystone = keystone_of(settings, now)
@@ -100,6 +103,7 @@ class Edges:
             settings,
             trust,
             keystone,
+            None if settings.tokens is None else TokenFile(settings.tokens, clock=now),
             _sources(settings, trust),
             _witnesses(settings),
             await _actions(settings, keystone, cloud, heat, stack),
@@ -148,10 +152,6 @@ class Edges:
         settings, keystone = self.settings, self.keystone
         limits, by_http = _limits(settings), self._trusts(SourceKind.HTTP)
         trusts = keystone if settings.auth is Auth.KEYSTONE and not settings.shadow else None
-        if keystone is not None and settings.auth is Auth.KEYSTONE:
-            authenticate = by_keystone(keystone, settings.keystone_url or "")
-        else:
-            authenticate = noauth()
         return create_app(
             service,
             decode=lambda body: decode(body, now=now(), trusted=by_http, limits=limits),
@@ -159,7 +159,7 @@ class Edges:
             metrics=metrics,
             readiness=readiness,
             cors_origins=settings.cors_origins,
-            authenticate=authenticate,
+            authenticate=self._authenticate(),
             aodh=v2.Options(
                 alarm_max_actions=settings.alarm_max_actions,
                 project_alarm_quota=settings.project_alarm_quota,
@@ -170,6 +170,14 @@ class Edges:
             ),
             beside=shadow,
         )
+
+    def _authenticate(self) -> Authenticate:
+        settings, keystone, tokens = self.settings, self.keystone, self.tokens
+        if settings.auth is Auth.KEYSTONE and keystone is not None:
+            return by_keystone(keystone, settings.keystone_url or "", own=tokens)
+        if settings.auth is Auth.TOKENS and tokens is not None:
+            return by_tokens(tokens)
+        return noauth()
 
     def _decoders(self) -> Decoders:
         limits, by_prometheus = _limits(self.settings), self._trusts(SourceKind.PROMETHEUS)
@@ -185,8 +193,8 @@ class Edges:
         )
 
     def _trusts(self, kind: SourceKind) -> bool:
-        """Whether what comes by HTTP may name its project; under Keystone its sender's counts, whatever it says."""
-        return self.settings.auth is Auth.KEYSTONE or self.trust.trusts(kind)
+        """Whether what comes by HTTP may name its project; where senders show tokens, these decide in the end."""
+        return self.settings.auth is not Auth.NOAUTH or self.trust.trusts(kind)
 
 
 class _Trusts:

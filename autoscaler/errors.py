@@ -66,6 +66,7 @@ class Rejection(StrEnum):
     TOO_MANY_SERIES = "too many series"
     BAD_SIGNATURE = "bad signature"
     OVERRUN = "overrun"
+    OUT_OF_SCOPE = "out of scope"
 
 
 class InvalidMeasureError(PermanentError):

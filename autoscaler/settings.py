@@ -72,6 +72,7 @@ class Auth(StrEnum):
 
     NOAUTH = "noauth"
     KEYSTONE = "keystone"
+    TOKENS = "tokens"
 
 
 class SourceKind(StrEnum):
@@ -136,8 +137,12 @@ class Settings(BaseSettings):
     """HOST:PORT that the API listens at; port 0 takes any free one."""
 
     auth: Auth = Auth.NOAUTH
-    """Who may ask the API: `keystone` asks Keystone about every token; `noauth` believes everybody's headers, so it
-    serves this machine only."""
+    """Who may ask the API: `keystone` asks Keystone about every token; `tokens` knows those of a file; `noauth`
+    believes everybody's headers, so it serves this machine only."""
+
+    tokens: FilePath | None = None
+    """File of the controller's own tokens, one on each line as `autoscaler token make` says it, by their hash; read
+    again when it changes. With `tokens` nobody else is let in; with `keystone` these are let in, too."""
 
     auth_force: bool = False
     """Allow `noauth` at an address that other machines reach."""
@@ -280,8 +285,8 @@ class Settings(BaseSettings):
     trusted_sources: Annotated[frozenset[str], NoDecode] = frozenset(("openstack",))
     """Sources whose word on a measure's project counts, separated by commas: `mqtt`, `amqp`, `http`, `openstack`,
     `udp`, `gnocchi` or `prometheus`; `mqtt:FILTER` for some topics, `amqp:EXCHANGE` for what is published to one,
-    `amqp-user:NAME` for what a user of the broker sends. With `keystone`, what comes over HTTP is the project's whose
-    token comes with it, and only the word of an admin or a service counts."""
+    `amqp-user:NAME` for what a user of the broker sends. With `keystone` and `tokens`, what comes over HTTP is the
+    project's whose token comes with it, and only the word of an admin or a service counts."""
 
     redis_url: str | None = Field(default=None, repr=False)
     """Redis or Valkey; `redis://`, `rediss://` or `unix://`. A server of its own is started where it is not set."""
@@ -505,6 +510,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}API: expected an address of this machine only, such as 127.0.0.1, since {PREFIX}AUTH=noauth "
                 f"believes everybody; got {self.api_host} ({PREFIX}AUTH_FORCE=true allows it)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _knows_tokens(self) -> Self:
+        if self.auth is Auth.TOKENS and self.tokens is None:
+            raise ValueError(f"{PREFIX}TOKENS: expected with {PREFIX}AUTH=tokens")
+        if self.auth is Auth.NOAUTH and self.tokens is not None:
+            raise ValueError(
+                f"{PREFIX}TOKENS: expected only with {PREFIX}AUTH=tokens or keystone; noauth looks at no token"
             )
         return self
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -9,6 +11,7 @@ from starlette.requests import Request
 
 from autoscaler.api.faults import RETRY_AFTER, RefusedError, refusal
 from autoscaler.api.identity import Authenticate, Identity, with_implied
+from autoscaler.declarations.tokens import Token, is_own
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.window import ANY_PROJECT
 
@@ -33,6 +36,8 @@ OPEN: Final = frozenset(
     )
 )
 """Paths that nobody is asked for a token at."""
+
+BEARER: Final = 'Bearer realm="autoscaler"'
 
 _LONGEST: Final = 255
 """Characters of a user or project."""
@@ -65,6 +70,14 @@ class Tokens(Protocol):
         ...
 
 
+class OwnTokens(Protocol):
+    """Knows the controller's own."""
+
+    def find(self, token: str) -> Token | None:
+        """Which token it is; None where it is none, or none any more. Total."""
+        ...
+
+
 def noauth() -> Authenticate:
     """Whoever the headers ``X-User-Id``, ``X-Project-Id`` and ``X-Roles`` name is believed.
 
@@ -88,35 +101,100 @@ def noauth() -> Authenticate:
     return authenticate
 
 
-def keystone(tokens: Tokens, uri: str) -> Authenticate:
+def by_tokens(own: OwnTokens) -> Authenticate:
+    """Whoever shows one of the controller's own tokens, see :func:`token_of`."""
+
+    async def authenticate(request: Request) -> Identity:
+        if request.scope["path"] in OPEN:
+            return _anonymous(request)
+        token = token_of(request)
+        identity = _own(own, token, request)
+        if identity is None:
+            found = "this one is not valid" if token else "there is none"
+            raise RefusedError(401, f"expected a token of this controller's, {found}", {"WWW-Authenticate": BEARER})
+        return identity
+
+    return authenticate
+
+
+def keystone(tokens: Tokens, uri: str, *, own: OwnTokens | None = None) -> Authenticate:
     """Whoever the token in ``X-Auth-Token`` belongs to, by Keystone's word.
 
     Args:
         tokens: asks Keystone.
         uri: where tokens are to be had, for who has none.
+        own: the controller's own tokens, for those who cannot ask Keystone for one; None where it has none.
     """
-    challenge = {"WWW-Authenticate": f'Keystone uri="{uri}"'}
+    challenge = f'Keystone uri="{uri}"'
+    headers = {"WWW-Authenticate": challenge if own is None else f"{challenge}, {BEARER}"}
 
     async def authenticate(request: Request) -> Identity:
         if request.scope["path"] in OPEN:
-            return Identity("", "", frozenset(), request_id=request.state.request_id, address=_address(request))
-        token = request.headers.get("x-auth-token", "").strip()
-        known = await tokens.validate(token) if token else None
+            return _anonymous(request)
+        token = token_of(request)
+        identity = None if own is None else _own(own, token, request)
+        if identity is not None:
+            return identity
+        # what stands in Authorization may be a password, and is none of Keystone's business
+        theirs = request.headers.get("x-auth-token", "").strip()
+        known = await tokens.validate(theirs) if theirs and not is_own(theirs) else None
         if known is None:
             found = "this one is not valid" if token else "there is none"
-            raise RefusedError(401, f"expected a token of Keystone in X-Auth-Token, {found}", challenge)
+            raise RefusedError(401, f"expected a token of Keystone in X-Auth-Token, {found}", headers)
         if not known.project_id:
             raise RefusedError(403, "expected a token that is scoped to a project")
         return Identity(
             user_id=known.user_id,
             project_id=known.project_id,
             roles=with_implied(known.roles),
-            token=token,
+            token=theirs,
+            checked=True,
             request_id=request.state.request_id,
             address=_address(request),
         )
 
     return authenticate
+
+
+def token_of(request: Request) -> str:
+    """The token that a request shows; "" where it shows none.
+
+    It stands in ``X-Auth-Token``, or in ``Authorization`` as a bearer's or as the password of whatever user, since
+    Prometheus and Ceilometer's ``http://`` publisher have no other way. Never in the URL: those are written into logs.
+    """
+    token = request.headers.get("x-auth-token", "").strip()
+    if token:
+        return token
+    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return shown.strip()
+        case "basic":
+            try:
+                return base64.b64decode(shown.strip(), validate=True).decode().partition(":")[2]
+            except (binascii.Error, ValueError):
+                return ""
+        case _:
+            return ""
+
+
+def _own(own: OwnTokens, shown: str, request: Request) -> Identity | None:
+    token = own.find(shown) if is_own(shown) else None
+    if token is None:
+        return None
+    return Identity(
+        user_id=f"token:{token.name}",
+        project_id=token.project_id,
+        roles=with_implied(token.roles),
+        checked=True,
+        scope=token.scope,
+        request_id=request.state.request_id,
+        address=_address(request),
+    )
+
+
+def _anonymous(request: Request) -> Identity:
+    return Identity("", "", frozenset(), request_id=request.state.request_id, address=_address(request))
 
 
 class Authentication:

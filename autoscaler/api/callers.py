@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from autoscaler.api.faults import RefusedError, fault_at
 from autoscaler.api.identity import ADMIN, MEMBER, READER, SERVICE, Identity, identity_of
+from autoscaler.declarations.tokens import Sends
 from autoscaler.scaling.group import Actor
 
 if TYPE_CHECKING:
@@ -90,9 +91,12 @@ def require(identity: Identity, role: str) -> None:
         raise RefusedError(403, f"this needs the role {role}")
 
 
-def require_sender(identity: Identity) -> None:
+def require_sender(identity: Identity, kind: Sends) -> None:
     """Refuse whoever may not send measures or events: members may, and services, such as Ceilometer."""
-    if SERVICE not in identity.roles:
+    if identity.scope is not None:
+        if not identity.scope.covers(kind):
+            raise RefusedError(403, f"this token may not send {kind}")
+    elif SERVICE not in identity.roles:
         require(identity, MEMBER)
 
 

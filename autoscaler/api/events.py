@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.api.intake import Decode, IntakeEndpoint
+from autoscaler.declarations.tokens import Sends
 
 if TYPE_CHECKING:
     from typing import Final
@@ -66,4 +67,4 @@ class EventsEndpoint(IntakeEndpoint):
     """Takes events and answers when they were heard."""
 
     def __init__(self, service: Service, decode: Decode) -> None:
-        super().__init__(service, decode, source=SOURCE, kind="event")
+        super().__init__(service, decode, source=SOURCE, sends=Sends.EVENTS, kind="event")

@@ -20,7 +20,8 @@ from starlette.routing import Route
 
 from autoscaler.api.callers import require_sender
 from autoscaler.api.identity import SERVICE, Identity, identity_of
-from autoscaler.api.intake import Intake, owned
+from autoscaler.api.intake import Intake, Message
+from autoscaler.declarations.tokens import Sends
 from autoscaler.measures.measure import Measure
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ class GnocchiEndpoints:
         self._decoder = decoder
         self._trusted = trusted
         self._clock = clock
-        self._intake = Intake(service, SOURCE, max_bytes=MAX_BYTES, fault=fault)
+        self._intake = Intake(service, SOURCE, sends=Sends.GNOCCHI, max_bytes=MAX_BYTES, fault=fault)
 
     def routes(self) -> list[Route]:
         """All of them, under each of :data:`PREFIXES`."""
@@ -280,7 +281,7 @@ class GnocchiEndpoints:
         return Route(path, answered, methods=[method])
 
     async def _version(self, request: Request) -> Response:
-        require_sender(identity_of(request))
+        require_sender(identity_of(request), Sends.GNOCCHI)
         return JSONResponse({"build": BUILD, "versions": [{"id": "v1.0", "status": "CURRENT", "links": []}]})
 
     # --- measures ----------------------------------------------------------------------------------------------------
@@ -339,17 +340,18 @@ class GnocchiEndpoints:
     async def _whole(self, posted: Posted) -> Posted:
         problem = next((found for found in posted.rejected if found.index is None), None)
         if problem is not None:
-            await self._intake.write((), posted.rejected)
+            await self._intake.write(Message(rejected=posted.rejected))
             raise WrongError(400, _invalid(f"{problem.rejection}: {problem.detail}"))
         return posted
 
     async def _written(self, asked: _Asked, measures: Sequence[Measure], posted: Posted) -> Response:
         """202, as Gnocchi: what cannot be taken of it is told by the dead letters."""
-        await self._intake.write(owned(measures, asked.identity), posted.rejected)
+        message = Message(measures, range(len(measures)), posted.rejected)
+        await self._intake.write(self._intake.owned(message, asked.identity))
         return Response(status_code=202, media_type="application/json")
 
     def _measures(self, resource: Resource, series: Points, identity: Identity) -> list[Measure]:
-        believed = self._trusted or bool(identity.token)
+        believed = self._trusted or identity.checked
         project_id = resource.project_id if believed else ""
         metadata = metadata_of(resource)
         return [
@@ -464,7 +466,7 @@ class GnocchiEndpoints:
         resource_id = _text("resource_id", document.get("resource_id"))
         unit = _text("unit", document.get("unit"))
         if not resource_id:
-            project_id = asked.identity.project_id if asked.identity.token else asked.scope
+            project_id = asked.identity.project_id if asked.identity.checked else asked.scope
             made = Metric(id=str(uuid.uuid4()), name=name, unit=unit, project_id=project_id)
             await self._service.keep("metric", {made.id: msgspec.json.encode(made)})
             return JSONResponse(_shown_metric(made, None), 201)

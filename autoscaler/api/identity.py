@@ -1,4 +1,4 @@
-"""Who asks: a user in a project with roles, as Keystone or the headers of a request say."""
+"""Who asks: a user in a project with roles, as Keystone, a token of the controller's own or the headers say."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from autoscaler.declarations.tokens import Scope
 from autoscaler.measures.window import ANY_PROJECT
 from autoscaler.scaling.group import Actor
 
@@ -19,6 +20,7 @@ ADMIN: Final = "admin"
 MEMBER: Final = "member"
 READER: Final = "reader"
 SERVICE: Final = "service"
+MONITOR: Final = "monitor"
 ANONYMOUS: Final = "anonymous"
 
 _IMPLIED: Final = {ADMIN: frozenset((MEMBER, READER)), MEMBER: frozenset((READER,))}
@@ -31,6 +33,8 @@ class Identity:
     Attributes:
         roles: in lower case; implied ones are among them: an admin is a member, a member a reader.
         token: what was shown to Keystone; "" where nothing was.
+        checked: whether a token said who they are, so that it decides whose their measures are.
+        scope: all that they may do is to send this; None where roles say what they may.
         operator: nobody was asked to say who they are, at an address that only this machine reaches: ``noauth``
             without project and roles. May use all of ``/v1``; Aodh's paths refuse them, as Aodh does.
     """
@@ -39,6 +43,8 @@ class Identity:
     project_id: str
     roles: frozenset[str]
     token: str = field(default="", repr=False)
+    checked: bool = False
+    scope: Scope | None = None
     request_id: str = ""
     address: str = ""
     operator: bool = False
@@ -64,7 +70,7 @@ class Identity:
         return project_id == self.project_id and project_id not in {"", ANY_PROJECT}
 
     def project_of(self, named: str) -> str:
-        """The project that a measure counts for, where Keystone says who sends it.
+        """The project that a measure counts for, where a token says who sends it.
 
         Args:
             named: by the measure; counts only where an admin or a service says so.

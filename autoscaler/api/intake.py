@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -13,7 +16,9 @@ from starlette.responses import Response
 from autoscaler.api.callers import require_sender
 from autoscaler.api.faults import RETRY_AFTER, fault
 from autoscaler.api.identity import Identity, identity_of
+from autoscaler.declarations.tokens import Scope, Sends
 from autoscaler.errors import Rejection, TemporaryError
+from autoscaler.measures.measure import Measure, as_json
 from autoscaler.ports import Batch, Undecoded
 
 if TYPE_CHECKING:
@@ -21,7 +26,6 @@ if TYPE_CHECKING:
 
     from autoscaler.engine.service import Service
     from autoscaler.measures.event import Event
-    from autoscaler.measures.measure import Measure
 
 MAX_BYTES: Final = 1024 * 1024
 """Of a body."""
@@ -57,9 +61,19 @@ class Decoded(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """See :class:`Decoded`."""
+
+    measures: Sequence[Measure] = ()
+    indexes: Sequence[int] = ()
+    rejected: Sequence[Undecoded] = ()
+    events: Sequence[Event] = ()
+
+
 Decode = Callable[[bytes], Decoded]
 """The measures and events of a body, and what of it could not be taken; never raises. Whether a project that is named
-counts is its business, save that with Keystone it must leave them all in, see :func:`owned`."""
+counts is its business, save that where tokens say who sends it must leave them all in, see :func:`owned`."""
 
 Fault = Callable[[int, str, Mapping[str, str] | None], Response]
 """The answer to a request that failed, in the form that its sender knows."""
@@ -89,6 +103,7 @@ class Intake:
     Args:
         service: takes it.
         source: for dead letters and metric labels.
+        sends: what a token must allow to be sent.
         kind: of what is sent, ``measure`` or ``event``.
         max_bytes: of a body.
         encoding: content-encoding that bodies have.
@@ -100,6 +115,7 @@ class Intake:
         service: Service,
         source: str,
         *,
+        sends: Sends,
         kind: str = "measure",
         max_bytes: int = MAX_BYTES,
         encoding: str = "identity",
@@ -107,6 +123,7 @@ class Intake:
     ) -> None:
         self._service = service
         self._source = source
+        self._sends = sends
         self._kind = kind
         self._max_bytes = max_bytes
         self._encoding = encoding
@@ -115,7 +132,7 @@ class Intake:
     async def answered(self, request: Request, answer: Answer) -> Response:
         """The answer to a request: ``answer`` to its body, or why it does not come to that."""
         identity = identity_of(request)
-        require_sender(identity)
+        require_sender(identity, self._sends)
         if request.headers.get("content-encoding", "identity").lower() != self._encoding:
             expected = "without content-encoding" if self._encoding == "identity" else f"encoded as {self._encoding}"
             return self._fault(415, f"expected a body {expected}", None)
@@ -135,23 +152,25 @@ class Intake:
 
     async def taken(self, decoded: Decoded, identity: Identity) -> Response:
         """202 with what became of each measure or event, 400 where nothing could be read."""
-        measures = owned(decoded.measures, identity)
-        refused = await self.write(measures, decoded.rejected, owned_events(decoded.events, identity))
-        whole = next((found for found in decoded.rejected if found.index is None), None)
+        theirs = self.owned(decoded, identity)
+        refused = await self.write(theirs)
+        whole = next((found for found in theirs.rejected if found.index is None), None)
         if whole is not None:
             return self._fault(400, f"{whole.rejection}: {whole.detail}", None)
-        rejected = [Rejected(found.index or 0, found.rejection, found.detail) for found in decoded.rejected]
+        rejected = [Rejected(found.index or 0, found.rejection, found.detail) for found in theirs.rejected]
         if refused:
-            rejected += _without_room(measures, decoded.indexes, refused)
-        accepted = len(measures) + len(decoded.events) - len(refused)
+            rejected += _without_room(theirs.measures, theirs.indexes, refused)
+        accepted = len(theirs.measures) + len(theirs.events) - len(refused)
         answer = Taken(accepted, sorted(rejected, key=lambda found: found.index))
         return Response(msgspec.json.encode(answer), status_code=202, media_type="application/json")
 
-    async def write(
-        self, measures: Sequence[Measure], rejected: Sequence[Undecoded] = (), events: Sequence[Event] = ()
-    ) -> Sequence[Measure]:
-        """Have them written and the rejected buried; those that had no room."""
-        return await self._service.take(Batch(measures, rejected, self._source, events))
+    def owned(self, decoded: Decoded, identity: Identity) -> Decoded:
+        """A message as it counts: as its sender's, and without what they may not send; see :func:`owned`."""
+        return owned(decoded, identity, self._sends)
+
+    async def write(self, message: Decoded) -> Sequence[Measure]:
+        """Have it written and what was rejected buried; the measures that had no room."""
+        return await self._service.take(Batch(message.measures, message.rejected, self._source, message.events))
 
     def _busy(self) -> str:
         runner = self._service.runner
@@ -167,7 +186,7 @@ class Intake:
     async def _too_long(self, head: bytes) -> Response:
         message = f"the body is longer than {self._max_bytes} bytes; nothing of it was stored"
         text = head[:KEPT].decode(errors="replace")
-        await self.write((), (Undecoded(Rejection.TOO_LONG, message, text, kind=self._kind),))
+        await self.write(Message(rejected=(Undecoded(Rejection.TOO_LONG, message, text, kind=self._kind),)))
         return self._fault(413, message, None)
 
     async def _read(self, request: Request) -> tuple[bytes, bool]:
@@ -183,8 +202,8 @@ class Intake:
 class IntakeEndpoint:
     """Takes what a decoder finds in bodies, and answers when it is written."""
 
-    def __init__(self, service: Service, decode: Decode, *, source: str, kind: str = "measure") -> None:
-        self._intake = Intake(service, source, kind=kind)
+    def __init__(self, service: Service, decode: Decode, *, source: str, sends: Sends, kind: str = "measure") -> None:
+        self._intake = Intake(service, source, sends=sends, kind=kind)
         self._decode = decode
 
     async def post(self, request: Request) -> Response:
@@ -195,25 +214,51 @@ class IntakeEndpoint:
         return await self._intake.taken(self._decode(body), identity)
 
 
-def owned(measures: Sequence[Measure], identity: Identity) -> Sequence[Measure]:
-    """Measures as they count: where Keystone says who sends them, that decides on their project.
+def owned(message: Decoded, identity: Identity, kind: Sends) -> Decoded:
+    """A message as it counts: where a token says who sends it, that decides on the project of what it holds.
 
-    Where nobody does, they are what they were decoded to, by what ``AUTOSCALER_TRUSTED_SOURCES`` says.
+    Where nobody does, it is what it was decoded to, by what ``AUTOSCALER_TRUSTED_SOURCES`` says. What the token may not
+    send is rejected.
     """
-    if not identity.token:
-        return measures
-    return [
+    if not identity.checked:
+        return message
+    measures = [
         measure if measure.project_id == project_id else msgspec.structs.replace(measure, project_id=project_id)
-        for measure in measures
+        for measure in message.measures
         for project_id in (identity.project_of(measure.project_id),)
     ]
+    events = [
+        msgspec.structs.replace(event, project_id=identity.project_of(event.project_id)) for event in message.events
+    ]
+    theirs = Message(measures, message.indexes, message.rejected, events)
+    return theirs if identity.scope is None else _within(theirs, identity.scope, kind)
 
 
-def owned_events(events: Sequence[Event], identity: Identity) -> Sequence[Event]:
-    """Events as they count, as :func:`owned`."""
-    if not identity.token:
-        return events
-    return [msgspec.structs.replace(event, project_id=identity.project_of(event.project_id)) for event in events]
+def _within(message: Message, scope: Scope, kind: Sends) -> Message:
+    """What of a message is within a scope; the rest is rejected, each under its index."""
+    kept: list[tuple[Measure, int]] = []
+    events: list[Event] = []
+    rejected = list(message.rejected)
+    for measure, index in zip(message.measures, message.indexes, strict=True):
+        if scope.allows(kind, measure.metric):
+            kept.append((measure, index))
+        else:
+            detail = f"this token may not send the metric {measure.metric!a}"
+            rejected.append(Undecoded(Rejection.OUT_OF_SCOPE, detail, as_json(measure), index))
+    for event, index in zip(message.events, _free(message), strict=False):
+        if scope.allows(kind, event.event_type):
+            events.append(event)
+        else:
+            detail = f"this token may not send events of the type {event.event_type!a}"
+            payload = json.dumps(event.document)  # it may hold half a surrogate pair
+            rejected.append(Undecoded(Rejection.OUT_OF_SCOPE, detail, payload, index, "event"))
+    return Message([measure for measure, _ in kept], [index for _, index in kept], rejected, events)
+
+
+def _free(message: Message) -> Iterator[int]:
+    """The indexes of a message's events: all that nothing else of it has."""
+    others = {*message.indexes, *(found.index for found in message.rejected)}
+    return (index for index in count() if index not in others)
 
 
 def _without_room(measures: Sequence[Measure], indexes: Sequence[int], refused: Sequence[Measure]) -> list[Rejected]:

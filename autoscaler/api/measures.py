@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.api.intake import Decode, IntakeEndpoint
+from autoscaler.declarations.tokens import Sends
 
 if TYPE_CHECKING:
     from typing import Final
@@ -58,4 +59,4 @@ class MeasuresEndpoint(IntakeEndpoint):
     """Takes measures and answers when they are written."""
 
     def __init__(self, service: Service, decode: Decode) -> None:
-        super().__init__(service, decode, source=SOURCE)
+        super().__init__(service, decode, source=SOURCE, sends=Sends.MEASURES)

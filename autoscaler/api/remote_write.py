@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from autoscaler.api.faults import fault
-from autoscaler.api.intake import Decode, Intake, owned
+from autoscaler.api.intake import Decode, Intake
+from autoscaler.declarations.tokens import Sends
 
 if TYPE_CHECKING:
     from typing import Final
@@ -51,7 +52,7 @@ class RemoteWriteEndpoint:
     """Takes write requests and answers when they are written."""
 
     def __init__(self, service: Service, decode: Decode) -> None:
-        self._intake = Intake(service, SOURCE, max_bytes=MAX_BYTES, encoding="snappy")
+        self._intake = Intake(service, SOURCE, sends=Sends.REMOTE_WRITE, max_bytes=MAX_BYTES, encoding="snappy")
         self._decode = decode
 
     async def post(self, request: Request) -> Response:
@@ -63,9 +64,9 @@ class RemoteWriteEndpoint:
         return await self._intake.answered(request, self._took)
 
     async def _took(self, body: bytes, identity: Identity) -> Response:
-        decoded = self._decode(body)
-        await self._intake.write(owned(decoded.measures, identity), decoded.rejected)
-        whole = next((found for found in decoded.rejected if found.index is None), None)
+        message = self._intake.owned(self._decode(body), identity)
+        await self._intake.write(message)
+        whole = next((found for found in message.rejected if found.index is None), None)
         if whole is not None:
             return fault(400, f"{whole.rejection}: {whole.detail}")
         return Response(status_code=204)

@@ -8,7 +8,20 @@ import typer
 from typer.core import TyperGroup
 
 from autoscaler import __version__
-from autoscaler.cli import alarms, aodh, check, dead_letters, demo, groups, policies, replay, run, shadow, simulate
+from autoscaler.cli import (
+    alarms,
+    aodh,
+    check,
+    dead_letters,
+    demo,
+    groups,
+    policies,
+    replay,
+    run,
+    shadow,
+    simulate,
+    tokens,
+)
 from autoscaler.cli.failures import CommandError, Exit
 from autoscaler.errors import AutoscalerError
 
@@ -49,6 +62,7 @@ app.command("unfreeze")(groups.unfreeze)
 app.add_typer(policies.app, name="policies")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(shadow.app, name="shadow")
+app.add_typer(tokens.app, name="token")
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it

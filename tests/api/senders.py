@@ -25,7 +25,7 @@ OPERATOR = Identity("", "", frozenset(), operator=True)
 
 def keystone(*roles: str, project_id: str = "p1") -> Identity:
     """Somebody whom Keystone knows."""
-    return Identity("u1", project_id, with_implied(frozenset(roles)), token="t")
+    return Identity("u1", project_id, with_implied(frozenset(roles)), token="t", checked=True)
 
 
 def noauth(*roles: str, project_id: str = "p1") -> Identity:

@@ -111,7 +111,15 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             "AUTOSCALER_NAMESPACE: expected 1 to 100 letters, digits and _.-, got 'a{b}'",
             id="namespace",
         ),
-        pytest.param({"AUTH": "none"}, "AUTOSCALER_AUTH: expected 'noauth' or 'keystone', got 'none'", id="auth"),
+        pytest.param(
+            {"AUTH": "none"}, "AUTOSCALER_AUTH: expected 'noauth', 'keystone' or 'tokens', got 'none'", id="auth"
+        ),
+        pytest.param({"AUTH": "tokens"}, "AUTOSCALER_TOKENS: expected with AUTOSCALER_AUTH=tokens", id="no-tokens"),
+        pytest.param(
+            {"TOKENS": __file__},
+            "AUTOSCALER_TOKENS: expected only with AUTOSCALER_AUTH=tokens or keystone; noauth looks at no token",
+            id="tokens-that-nobody-looks-at",
+        ),
         pytest.param(
             {"AUTH": "keystone"}, "AUTOSCALER_KEYSTONE_URL: expected with AUTOSCALER_AUTH=keystone", id="no-keystone"
         ),
