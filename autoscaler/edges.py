@@ -22,10 +22,12 @@ from autoscaler.adapters.clock import now
 from autoscaler.adapters.clouds import Clouds
 from autoscaler.adapters.heat import Heat
 from autoscaler.adapters.keystone import Keystone, keystone_of
+from autoscaler.adapters.openstack import PROJECT
 from autoscaler.adapters.openstack import Service as CloudService
 from autoscaler.adapters.orchestration import HeatOrchestration
 from autoscaler.adapters.probes.octavia import OctaviaProbe
 from autoscaler.adapters.probes.prometheus import PrometheusProbe
+from autoscaler.adapters.reach import Guard
 from autoscaler.adapters.sources import aodh, ceilometer, remote_write
 from autoscaler.adapters.sources.amqp import AmqpSource
 from autoscaler.adapters.sources.ceilometer import Reading
@@ -51,7 +53,7 @@ from autoscaler.api.authentication import keystone as by_keystone
 from autoscaler.api.identity import Authenticate, Identity
 from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import Decoders
-from autoscaler.api.v2.options import nobody
+from autoscaler.api.v2.options import everywhere, nobody
 from autoscaler.api.v2.stored import definition_of_stored
 from autoscaler.engine.service import Service
 from autoscaler.engine.shadow import Shadow
@@ -73,6 +75,7 @@ class Edges:
         tokens: the controller's own; None where it has none.
         witnesses: tell of groups that Heat owns.
         heat: None where no group of Heat's is to be signalled.
+        guard: None where alarms may call anywhere.
     """
 
     settings: Settings
@@ -85,6 +88,7 @@ class Edges:
     probes: dict[type[PrometheusRule | PoolHealthRule], Probe]
     targets: dict[str, Target]
     heat: Orchestration | None
+    guard: Guard | None
 
     @classmethod
     async def build(cls, settings: Settings, stack: contextlib.AsyncExitStack) -> Edges:
@@ -99,6 +103,7 @@ class Edges:
             await stack.enter_async_context(keystone)
         cloud = await _cloud(settings, keystone, stack)
         heat = Heat(cloud("orchestration", settings.heat_url))
+        guard = _guard(settings, keystone, stack)
         edges = cls(
             settings,
             trust,
@@ -106,10 +111,11 @@ class Edges:
             None if settings.tokens is None else TokenFile(settings.tokens, clock=now),
             _sources(settings, trust),
             _witnesses(settings),
-            await _actions(settings, keystone, cloud, heat, stack),
+            await _actions(settings, keystone, cloud, heat, guard, stack),
             await _probes(settings, cloud, stack),
             await _targets(settings, cloud, stack),
             HeatOrchestration(heat),
+            guard,
         )
         return edges._unmoving() if settings.shadow else edges
 
@@ -166,6 +172,7 @@ class Edges:
                 user_alarm_quota=settings.user_alarm_quota,
                 evaluation_metrics=settings.evaluation_metrics,
                 trusts=None if trusts is None else _Trusts(trusts),
+                admits=everywhere if self.guard is None else self.guard.admits,
                 service_project=nobody if keystone is None else partial(keystone.project_id, "service"),
             ),
             beside=shadow,
@@ -314,8 +321,21 @@ async def _cloud(settings: Settings, keystone: Keystone | None, stack: contextli
     return service
 
 
+def _guard(settings: Settings, keystone: Keystone | None, stack: contextlib.AsyncExitStack) -> Guard | None:
+    reach = settings.reach
+    if reach is None:
+        return None
+    services = () if settings.heat_url is None else (settings.heat_url.replace(PROJECT, ""),)
+    return stack.enter_context(Guard(reach, services=services, catalog=keystone))
+
+
 async def _actions(
-    settings: Settings, keystone: Keystone | None, cloud: Cloud, heat: Heat, stack: contextlib.AsyncExitStack
+    settings: Settings,
+    keystone: Keystone | None,
+    cloud: Cloud,
+    heat: Heat,
+    guard: Guard | None,
+    stack: contextlib.AsyncExitStack,
 ) -> dict[str, Action]:
     clients = tls_clients(
         ca=str(settings.webhook_ca or ""),
@@ -328,14 +348,16 @@ async def _actions(
     except OSError as error:
         raise PermanentError(f"AUTOSCALER_WEBHOOK_CA, _CERT, _KEY: {error}") from error
     webhook = await stack.enter_async_context(
-        WebhookAction(settings.webhook_timeout, clients, allow_unverified=settings.webhook_allow_unverified)
+        WebhookAction(
+            settings.webhook_timeout, clients, allow_unverified=settings.webhook_allow_unverified, guard=guard
+        )
     )
     actions: list[Action] = [
         webhook,
         LogAction(),
         MemoryAction({"test"}, limit=TEST_ROWS),
         TrustAction(webhook, keystone),
-        ZaqarAction(cloud("messaging", settings.zaqar_url), settings.webhook_timeout),
+        ZaqarAction(cloud("messaging", settings.zaqar_url), settings.webhook_timeout, guard),
         HeatAction(heat, settings.webhook_timeout),
     ]
     if settings.notify_url is not None:

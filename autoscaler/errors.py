@@ -6,6 +6,7 @@ AutoscalerError
 │   └── HeldError             nothing has failed: it is not yet time
 ├── PermanentError       will not work later; recorded and dropped
 │   ├── InvalidMeasureError   a measure that cannot be taken, with a reason to count it by
+│   ├── AddressRefusedError   a place that may not be called for whoever named it
 │   ├── TrustScopedError      a token that stands for a trust cannot make another
 │   └── TrustGoneError        a trust that gives nobody a token any more
 ├── SettingsError        the environment or command line says what cannot be
@@ -76,6 +77,10 @@ class InvalidMeasureError(PermanentError):
         super().__init__(f"{rejection}: {detail}")
         self.rejection = rejection
         self.detail = detail
+
+
+class AddressRefusedError(PermanentError):
+    """A place that may not be called for whoever named it; nothing was sent there."""
 
 
 class TrustScopedError(PermanentError):

@@ -110,6 +110,8 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
         created: Unix seconds, the store's clock.
         repeat: says again what an earlier row said; an undelivered one is replaced by a newer.
         attempts: failed deliveries.
+        declared: the alarm stands in a file of the operator's; else anybody may have made it.
+        project_id: the alarm's; "" where it has none.
     """
 
     id: str
@@ -119,6 +121,8 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     repeat: bool = False
     attempts: int = 0
+    declared: bool = False
+    project_id: str = ""
 
     @property
     def lane(self) -> str:

@@ -21,6 +21,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, ValidationInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from autoscaler.addresses import Reach
 from autoscaler.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -399,6 +400,15 @@ class Settings(BaseSettings):
     webhook_allow_unverified: bool = False
     """Let alarms switch the check off for an action of theirs (`?aodh-alarm-ssl-verify=0`)."""
 
+    webhook_allow: Words = ()
+    """Networks that alarms made through the API may call though they are no public ones, such as `10.1.0.0/16`,
+    separated by commas. Private, local and special addresses are refused to them, but for Heat's own in the catalog;
+    with `noauth`, which serves this machine only, no sooner than this or `AUTOSCALER_WEBHOOK_DENY` is set. Alarms
+    declared in files may call any."""
+
+    webhook_deny: Words = ()
+    """Networks that alarms made through the API may not call, though they are public or allowed."""
+
     webhook_ca: FilePath | None = None
     """Certificates (PEM) that those of webhooks are checked with; the system's where it is not set."""
 
@@ -430,7 +440,7 @@ class Settings(BaseSettings):
         """The command line before the environment, and nothing else."""
         return (init_settings, env_settings)
 
-    @field_validator("cors_origins", "trusted_sources", mode="before")
+    @field_validator("cors_origins", "trusted_sources", "webhook_allow", "webhook_deny", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [word for part in value.split(",") if (word := part.strip())] if isinstance(value, str) else value
@@ -488,6 +498,16 @@ class Settings(BaseSettings):
         if any("+" in level and level != "+" for level in levels):
             raise ValueError(f"expected + only as a whole level, as in measures/+/cpu, got {topic!r}")
         return topic
+
+    @field_validator("webhook_allow", "webhook_deny")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"expected networks such as 10.1.0.0/16, got {network!r}: {error}") from None
+        return networks
 
     @field_validator("namespace")
     @classmethod
@@ -559,6 +579,15 @@ class Settings(BaseSettings):
                 f"{PREFIX}SHADOW_URL: expected with {PREFIX}SHADOW: the broker that Aodh tells its changes on"
             )
         return self
+
+    @property
+    def reach(self) -> Reach | None:
+        """Where alarms made through the API may call; None where only the operator, on this machine, can make any."""
+        if self.auth is Auth.NOAUTH and not (self.auth_force or self.webhook_allow or self.webhook_deny):
+            return None
+        return Reach(
+            tuple(map(ipaddress.ip_network, self.webhook_allow)), tuple(map(ipaddress.ip_network, self.webhook_deny))
+        )
 
     @property
     def aodh_url(self) -> str | None:

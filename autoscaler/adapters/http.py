@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
+import httpcore
 import httpx
 
-from autoscaler.errors import PermanentError, TemporaryError
+from autoscaler.errors import AddressRefusedError, PermanentError, TemporaryError
 from autoscaler.redaction import redacted
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -27,6 +27,7 @@ MAX_DELAY = 3600.0
 """Seconds of Retry-After that are honoured; more is for a person to look at."""
 
 _EXCERPT = 200
+_PORTS = {"http": 80, "https": 443}
 _TEMPORARY = frozenset({408, 425, 429})
 _UNTOUCHED = frozenset({429, 503})
 """Answers of those who have not begun."""
@@ -77,19 +78,29 @@ async def within(seconds: float, place: str) -> AsyncIterator[None]:
         raise TemporaryError(f"{place}: not done within {seconds:.3g} s") from error
 
 
-def host_of(url: str) -> str:
-    """Host and port that ``url`` leads to, for telling endpoints apart.
+class Origin(NamedTuple):
+    """Whom a URL leads to."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def origin_of(url: str) -> Origin:
+    """Whom ``url`` leads to, as the client that calls it reads it.
 
     Raises:
-        PermanentError: there is none.
+        PermanentError: there is nobody.
     """
     try:
-        host = urlsplit(url).netloc.rpartition("@")[2].lower()
-    except ValueError:
+        parts = httpx.URL(url)
+        host = parts.raw_host.decode("ascii")
+    except (httpx.InvalidURL, UnicodeError, ValueError, TypeError):
         host = ""
-    if not host:
+        parts = httpx.URL("")
+    if not host or parts.scheme not in _PORTS:
         raise PermanentError(f"{redacted(url)}: not a URL that can be called")
-    return host
+    return Origin(parts.scheme, host, parts.port or _PORTS[parts.scheme])
 
 
 async def called(client: httpx.AsyncClient, request: Request) -> bytes:
@@ -100,6 +111,7 @@ async def called(client: httpx.AsyncClient, request: Request) -> bytes:
     Raises:
         TemporaryError: no answer, or one of 408, 425, 429, 5xx; with the other side's Retry-After.
         RefusedError: any other answer.
+        AddressRefusedError: the client may not connect there.
         PermanentError: a URL that cannot be called.
     """
     place = f"{request.method} {redacted(request.url)}"
@@ -108,6 +120,8 @@ async def called(client: httpx.AsyncClient, request: Request) -> bytes:
             return await _exchanged(client, request, place)
     except (TimeoutError, httpx.TimeoutException) as error:
         raise TemporaryError(f"{place}: no answer within {request.timeout:.3g} s", reached=_reached(error)) from error
+    except AddressRefusedError as error:
+        raise AddressRefusedError(f"{place}: {error}") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise PermanentError(f"{place}: not a URL that can be called") from error
     except UnicodeError as error:
@@ -203,7 +217,38 @@ def tls(whose: str, ca: str, *, verify: bool = True) -> ssl.SSLContext:
     return context
 
 
-def client(**options: Any) -> httpx.AsyncClient:
-    """A client that takes no proxy or password from the environment and keeps few idle connections."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
-    return httpx.AsyncClient(limits=limits, trust_env=False, **options)
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
+
+
+def client(
+    *,
+    network: httpcore.AsyncNetworkBackend | None = None,
+    verify: ssl.SSLContext | bool = True,
+    timeout: float = 5.0,
+) -> httpx.AsyncClient:
+    """A client that takes no proxy or password from the environment and keeps few idle connections.
+
+    Args:
+        network: what makes its connections; None is the usual.
+        timeout: seconds for each step of a call that says nothing else.
+    """
+    if network is None:
+        return httpx.AsyncClient(limits=_LIMITS, trust_env=False, verify=verify, timeout=timeout)
+    return httpx.AsyncClient(transport=_Transport(network, verify), trust_env=False, timeout=timeout)
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """httpx's own, over other connections than its own: it has no parameter for that, httpcore has."""
+
+    def __init__(self, network: httpcore.AsyncNetworkBackend, verify: ssl.SSLContext | bool) -> None:  # noqa: FBT001
+        super().__init__(verify=verify, trust_env=False, limits=_LIMITS)
+        ours = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(verify=verify, trust_env=False),
+            max_connections=_LIMITS.max_connections,
+            max_keepalive_connections=_LIMITS.max_keepalive_connections,
+            keepalive_expiry=_LIMITS.keepalive_expiry,
+            network_backend=network,
+        )
+        if not isinstance(self._pool, httpcore.AsyncConnectionPool):  # an httpx that works otherwise guards nothing
+            raise TypeError("this version of httpx has no pool of connections that could be put in its place")
+        self._pool = ours

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
@@ -377,10 +377,7 @@ class Keystone:
         Raises:
             PermanentError: the catalog has none such.
         """
-        catalog = self._catalogs.get(trust_id)
-        if catalog is None:
-            catalog = await self._cataloguing.ask(trust_id, lambda: self._catalogued(trust_id))
-        for service in catalog:
+        for service in await self._catalog(trust_id):
             if service["type"] != service_type:
                 continue
             for found in service["endpoints"]:
@@ -388,6 +385,20 @@ class Keystone:
                     return str(found["url"]).rstrip("/")
         place = f" in region {self._region}" if self._region else ""
         raise PermanentError(f"the catalog has no {self._interface} endpoint of type {service_type}{place}")
+
+    async def endpoints(self, service_types: Sequence[str]) -> list[str]:
+        """Where services of these types are in our region, by every interface."""
+        return [
+            str(found["url"])
+            for service in await self._catalog("")
+            if service["type"] in service_types
+            for found in service["endpoints"]
+            if self._region in {"", found.get("region_id")}
+        ]
+
+    async def _catalog(self, trust_id: str) -> list[Any]:
+        catalog = self._catalogs.get(trust_id)
+        return catalog or await self._cataloguing.ask(trust_id, lambda: self._catalogued(trust_id))
 
     async def _catalogued(self, trust_id: str) -> list[Any]:
         answer = await self._as_ourselves("GET", "/auth/catalog", trust_id=trust_id)

@@ -14,7 +14,7 @@ from autoscaler.engine.ledger import LANE_LEASE
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.signal import Signaller
 from autoscaler.engine.trusts import Known, Trusts
-from autoscaler.errors import HeldError, PermanentError, TemporaryError, TrustGoneError
+from autoscaler.errors import AddressRefusedError, HeldError, PermanentError, TemporaryError, TrustGoneError
 from autoscaler.ports import Action, DeadLetter, OutboxRow, Store
 
 log = structlog.get_logger()
@@ -23,6 +23,9 @@ FIRST_RETRY = 0.5
 LONGEST_RETRY = 60.0
 MAX_ATTEMPTS = 10
 """Deliveries that are tried before an action goes to the dead letters."""
+
+ADDRESS_REFUSED = "address refused"
+"""Outcome and reason where an alarm may not call the place that it names."""
 
 PolicyCall = Callable[[OutboxRow], Awaitable[None]]
 
@@ -111,6 +114,9 @@ class Actor:
             log.error("trust gone", alarm_id=row.alarm_id, row=row.id, error=str(error))  # noqa: TRY400 - one line says it
             await self._bury(row, "trust gone", str(error))
             return True
+        except AddressRefusedError as error:
+            await self._bury(row, ADDRESS_REFUSED, str(error))
+            return True
         except PermanentError as error:
             await self._bury(row, "refused", str(error))
             return True
@@ -158,4 +164,4 @@ class Actor:
             payload=msgspec.json.encode(row).decode(),
         )
         await self._store.bury([letter])
-        self._listener.acted(row, "buried", now - row.created)
+        self._listener.acted(row, ADDRESS_REFUSED if reason == ADDRESS_REFUSED else "buried", now - row.created)

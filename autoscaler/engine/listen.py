@@ -41,7 +41,8 @@ class Listener(Protocol):
     def acted(self, row: OutboxRow, outcome: str, seconds: float) -> None:
         """An action was ``delivered`` in so many seconds, or ``retried`` or ``buried`` so long after it was written.
 
-        In a shadow, which delivers nothing, it was ``recorded``.
+        One that was buried since it may not go where it leads is an ``address refused``. In a shadow, which delivers
+        nothing, it was ``recorded``.
         """
         ...
 

@@ -55,7 +55,18 @@ def rows(alarm: Alarm, outcome: Outcome, now: float) -> list[OutboxRow]:
             number = numbers.get(happening.version, 0)
             numbers[happening.version] = number + 1
             row_id = f"{alarm.alarm_id}:{happening.version}:{number}"
-            found.append(OutboxRow(id=row_id, alarm_id=alarm.alarm_id, url=url, body=body, created=now, repeat=repeat))
+            found.append(
+                OutboxRow(
+                    id=row_id,
+                    alarm_id=alarm.alarm_id,
+                    url=url,
+                    body=body,
+                    created=now,
+                    repeat=repeat,
+                    declared=not alarm.revision,
+                    project_id=alarm.project_id,
+                )
+            )
     return found
 
 

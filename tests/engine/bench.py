@@ -17,7 +17,7 @@ from autoscaler.app import adopt
 from autoscaler.declarations import load
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
-from autoscaler.engine.listen import Silence
+from autoscaler.engine.listen import Listener, Silence
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import OutboxRow, Probe, Undecoded
@@ -46,7 +46,9 @@ class Bench:
         size: int = 1,
         probes: Probes | None = None,
         heat: HeatTwin | None = None,
+        listener: Listener | None = None,
     ) -> None:
+        self.listener = listener or Silence()
         self.now = begins
         self.heat = heat
         if heat is not None:
@@ -62,7 +64,7 @@ class Bench:
     def _controller(self, name: str) -> Controller:
         return Controller(
             self.store,
-            Silence(),
+            self.listener,
             actions=dict.fromkeys(("http", "https", "trust+https", "log"), self.action)
             | dict.fromkeys(("http", "trust+http") if self.heat else (), self.heat or self.action),
             heat=self.heat,

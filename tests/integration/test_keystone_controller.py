@@ -39,7 +39,7 @@ async def test_an_alarm_acts_for_whoever_made_it_as_long_as_it_is_there(tmp_path
         cloud.user("eve", other, "member")
         settings = {
             "AUTH": "keystone", "KEYSTONE_URL": server.url, "KEYSTONE_USERNAME": "autoscaler",
-            "KEYSTONE_PASSWORD": PASSWORD,
+            "KEYSTONE_PASSWORD": PASSWORD, "WEBHOOK_ALLOW": "127.0.0.0/8",
         }  # fmt: skip
         with ControllerProcess(tmp_path, port=port, settings=settings) as controller:
             await asyncio.to_thread(controller.until_ready)
@@ -51,6 +51,7 @@ async def test_an_alarm_acts_for_whoever_made_it_as_long_as_it_is_there(tmp_path
                 path = f"/v2/alarms/{made['alarm_id']}"
                 (trust,) = cloud.call("GET", f"/OS-TRUST/trusts?trustor_user_id={ada}").json()["trusts"]
                 nobodys = await client.get(path)
+                inside = await client.post("/v2/alarms", json=body("http://169.254.169.254/"), headers=hers)
                 strangers = await client.get(path, headers=eves)
                 measure = {"metric": "load", "resource_id": "vm-1", "value": 90, "timestamp": time.time() - 2}
                 # what another project sends of a resource with the same id moves nothing
@@ -71,6 +72,8 @@ async def test_an_alarm_acts_for_whoever_made_it_as_long_as_it_is_there(tmp_path
     assert (trust["project_id"], trust["impersonation"]) == (shop, True)
     assert (nobodys.status_code, nobodys.json()["error_message"]["faultcode"]) == (401, "Client")
     assert strangers.status_code == 404
+    assert inside.status_code == 400
+    assert "alarms may not call this address" in inside.text
     assert untouched == "insufficient data"
     assert call.json["current"] == "alarm"
     token = shown.json()["token"]

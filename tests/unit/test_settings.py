@@ -1,8 +1,10 @@
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autoscaler.addresses import Reach
 from autoscaler.errors import SettingsError
 from autoscaler.settings import Auth, LogFormat, Settings, SourceKind, load, reference, unknown_variables
 
@@ -169,6 +171,12 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             id="key-without-certificate",
         ),
         pytest.param(
+            {"WEBHOOK_ALLOW": "10.1.0.0/16,10.1.0.1/16"},
+            "AUTOSCALER_WEBHOOK_ALLOW: expected networks such as 10.1.0.0/16, got '10.1.0.1/16': "
+            "10.1.0.1/16 has host bits set",
+            id="networks",
+        ),
+        pytest.param(
             {"CORS_ORIGINS": "ops.example.org"},
             "AUTOSCALER_CORS_ORIGINS: expected origins such as https://ops.example.org, got 'ops.example.org'",
             id="origins",
@@ -312,3 +320,30 @@ def test_a_shadow_takes_no_message_from_anybody(monkeypatch: pytest.MonkeyPatch)
 def test_a_shadow_must_hear_aodh() -> None:
     with pytest.raises(SettingsError, match="AUTOSCALER_SHADOW_URL: expected with AUTOSCALER_SHADOW"):
         load(shadow=True)
+
+
+KEYSTONE = {"auth": "keystone", "keystone_url": "http://k", "keystone_username": "u", "keystone_password": "p"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "limited"),
+    [
+        pytest.param({}, False, id="this machine only"),
+        pytest.param({"auth_force": True}, True, id="everybody"),
+        pytest.param({"webhook_deny": "8.8.8.8"}, True, id="told so"),
+        pytest.param(KEYSTONE, True, id="tenants"),
+    ],
+)
+def test_where_alarms_may_call_is_limited_where_others_than_the_operator_make_them(
+    settings: dict[str, Any],
+    limited: bool,  # noqa: FBT001
+) -> None:
+    assert (load(**settings).reach is not None) == limited
+
+
+def test_the_networks_of_webhooks_are_read() -> None:
+    reach = load(webhook_allow="10.1.0.0/16, fd00::/8", webhook_deny="10.1.2.3").reach
+    assert reach == Reach(
+        (ip_network("10.1.0.0/16"), ip_network("fd00::/8")),
+        (ip_network("10.1.2.3/32"),),
+    )

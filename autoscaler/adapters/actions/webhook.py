@@ -6,24 +6,27 @@ import asyncio
 import json
 import ssl
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from urllib.parse import parse_qs, urlsplit
 from weakref import WeakValueDictionary
 
 import structlog
 
 from autoscaler.adapters import http
-from autoscaler.errors import TemporaryError
+from autoscaler.errors import AddressRefusedError, TemporaryError
 from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import TracebackType
 
+    import httpcore
     import httpx
 
+    from autoscaler.adapters.reach import Guard
     from autoscaler.ports import OutboxRow
 
 KEYS = ("alarm_name", "alarm_id", "severity", "previous", "current", "reason", "reason_data")
@@ -34,8 +37,23 @@ WORTH_TRYING: Final = 0.1
 REQUEST_NAMESPACE = uuid.UUID("9e3f3c5c-2a6e-5b0b-9a55-2b8d7c4b3f10")
 """Of the request ids, which are made from row ids: a repeated delivery carries the same one."""
 
-ClientFactory = Callable[[bool | None], "httpx.AsyncClient"]
-"""Makes the client for URLs that want the certificate verified, do not want it, or (None) do not say."""
+
+class ClientFactory(Protocol):
+    """Makes the clients that call."""
+
+    def __call__(
+        self,
+        verified: bool | None,  # noqa: FBT001 - the one thing that a URL may wish
+        network: httpcore.AsyncNetworkBackend | None = None,
+        /,
+    ) -> httpx.AsyncClient:
+        """A client for URLs that want the certificate verified, do not want it, or (None) do not say.
+
+        Args:
+            network: what makes its connections; None is the usual.
+        """
+        ...
+
 
 _log = structlog.get_logger(__name__)
 
@@ -63,14 +81,17 @@ def tls_clients(*, verify: bool = True, ca: str = "", certificate: str = "", key
         OSError: a file cannot be read, or holds no certificate; when the first client is made.
     """
 
-    def made(verified: bool | None) -> httpx.AsyncClient:  # noqa: FBT001
+    def made(
+        verified: bool | None,  # noqa: FBT001
+        network: httpcore.AsyncNetworkBackend | None = None,
+    ) -> httpx.AsyncClient:
         context = ssl.create_default_context(cafile=ca or None)
         if not (verify if verified is None else verified):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if certificate:
             context.load_cert_chain(certificate, key or None)
-        return http.client(verify=context)
+        return http.client(network=network, verify=context)
 
     return made
 
@@ -86,6 +107,7 @@ class WebhookAction:
         per_host: deliveries to one host at the same time; the rest wait, so that a slow host is not overrun.
         allow_unverified: a URL may switch the check of its certificate off, as with Aodh; else it stays on, and the log
             says so once.
+        guard: judges where alarms may call that are not the operator's own; None lets them call anywhere.
     """
 
     schemes = frozenset({"http", "https"})
@@ -97,14 +119,16 @@ class WebhookAction:
         *,
         per_host: int = 16,
         allow_unverified: bool = False,
+        guard: Guard | None = None,
     ) -> None:
         self.timeout = timeout
         self._make = clients or tls_clients()
-        self._clients: dict[bool | None, httpx.AsyncClient] = {}
+        self._clients: dict[tuple[bool | None, bool], httpx.AsyncClient] = {}
+        self._guard = guard
         self._per_host = per_host
         self._allow_unverified = allow_unverified
         self._warned = False
-        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._slots: WeakValueDictionary[http.Origin, asyncio.Semaphore] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         return self
@@ -133,14 +157,23 @@ class WebhookAction:
             if left < self.timeout * WORTH_TRYING:
                 raise self._busy(url)
             request = http.Request("POST", url, left, sent, body_bytes(row.body))
-            await http.called(self._client(url), request)
+            if row.declared or self._guard is None:
+                await http.called(self._client(url), request)
+                return
+            try:
+                await http.called(self._client(url, self._guard), request)
+            except AddressRefusedError:
+                if not await self._guard.is_service(url):
+                    raise
+                again = replace(request, timeout=max(0.0, deadline - loop.time()))
+                await http.called(self._client(url), again)
 
     @asynccontextmanager
     async def _slot(self, url: str) -> AsyncIterator[None]:
-        host = http.host_of(url)
-        slot = self._slots.get(host)
+        origin = http.origin_of(url)
+        slot = self._slots.get(origin)
         if slot is None:
-            slot = self._slots[host] = asyncio.Semaphore(self._per_host)
+            slot = self._slots[origin] = asyncio.Semaphore(self._per_host)
         try:
             async with asyncio.timeout(self.timeout):
                 await slot.acquire()
@@ -155,14 +188,15 @@ class WebhookAction:
         said = f"POST {redacted(url)}: {self._per_host} other deliveries to this host take too long"
         return TemporaryError(said, tried=False)
 
-    def _client(self, url: str) -> httpx.AsyncClient:
-        verified = self._verified(url)
-        if verified not in self._clients:
+    def _client(self, url: str, guard: Guard | None = None) -> httpx.AsyncClient:
+        """A client with connections of its own for those whose calls are judged: what is kept open was judged, too."""
+        key = (self._verified(url), guard is not None)
+        if key not in self._clients:
             try:
-                self._clients[verified] = self._make(verified)
+                self._clients[key] = self._make(key[0], None if guard is None else guard.network)
             except OSError as error:  # of which SSLError is one
                 raise TemporaryError(f"certificates for {redacted(url)}: {error}") from error
-        return self._clients[verified]
+        return self._clients[key]
 
     def _verified(self, url: str) -> bool | None:
         """What the URL says by Aodh's switch for one action; None where it says nothing that counts."""

@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from autoscaler.adapters import http
 from autoscaler.adapters.actions.trust import PREFIX, trusted
 from autoscaler.adapters.actions.webhook import REQUEST_NAMESPACE, aodh_body
-from autoscaler.errors import PermanentError
+from autoscaler.adapters.reach import REFUSED
+from autoscaler.errors import AddressRefusedError, PermanentError
 from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from autoscaler.adapters.openstack import Service
+    from autoscaler.adapters.reach import Guard
     from autoscaler.ports import OutboxRow
 
 CLIENT_ID: Final = str(uuid.uuid5(REQUEST_NAMESPACE, "zaqar"))
@@ -43,12 +45,15 @@ class ZaqarAction:
     Args:
         messaging: Zaqar.
         timeout: seconds for one delivery as a whole.
+        guard: judges what Zaqar may be told to call for alarms that are not the operator's own; as it is written, since
+            the call is Zaqar's. None lets everything pass.
     """
 
     schemes = frozenset({"zaqar", "trust+zaqar"})
 
-    def __init__(self, messaging: Service, timeout: float = 10.0) -> None:
+    def __init__(self, messaging: Service, timeout: float = 10.0, guard: Guard | None = None) -> None:
         self._messaging = messaging
+        self._guard = guard
         self._timeout = timeout
 
     async def deliver(self, row: OutboxRow) -> None:
@@ -94,6 +99,8 @@ class ZaqarAction:
             raise PermanentError(f"{place}: expected ttl in whole seconds")
         queue = f"{row.alarm_id}-{topic}"
         for subscriber in parse_qs(urlsplit(row.url).query).get("subscriber", []):
+            if not row.declared and self._guard is not None and not await self._guard.admits(subscriber):
+                raise AddressRefusedError(f"{place}: subscriber {redacted(subscriber)}: {REFUSED}")
             await self._subscribe(queue, subscriber, int(ttl))
         await self._messaging.call(
             "POST", _path(queue, "messages"), body=_messages(row), headers={"client-id": CLIENT_ID}

@@ -60,7 +60,7 @@ class PrometheusProbe:
     def __init__(self, url: str, *, ca: str = "", project_label: str = "project", timeout: float = 10.0) -> None:
         if urlsplit(url).scheme not in {"http", "https"}:
             raise PermanentError("URL of Prometheus: expected http://… or https://…")
-        http.host_of(url)
+        http.origin_of(url)
         if not LABEL_NAME.fullmatch(project_label):
             raise PermanentError(f"label of the project in Prometheus: {project_label!r} is not the name of a label")
         self._query_url = f"{url.rstrip('/')}/api/v1/query"

@@ -10,9 +10,9 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from autoscaler.alarms.definition import ACTIONS, SCHEMES, Definition, scrubbed
 from autoscaler.alarms.evaluation import POLICY_SCHEME
@@ -88,6 +88,19 @@ def check_policies(actions: Actions, policies: Iterable[ScalingPolicy], project_
         if owner != project_id and not (owner == "" and scope.sees == ANY_PROJECT):
             # in the same words for both, so that nobody learns the names of others
             raise FaultError(400, f"Unsupported action {url}: there is no such policy in project {project_id}")
+
+
+async def check_places(actions: Actions, admits: Callable[[str], Awaitable[bool]]) -> None:
+    """Refuse actions that call what alarms may not call, as far as can be told before they do.
+
+    Raises:
+        FaultError: one does; in the same words whatever there is at the address.
+    """
+    for url in dict.fromkeys(url for urls in actions.values() for url in urls):
+        subscribers = parse_qs(urlsplit(url).query).get("subscriber", []) if url.startswith("zaqar:") else []
+        for place in (url, *subscribers):
+            if not await admits(place):
+                raise FaultError(400, f"Unsupported action {url}: alarms may not call this address")
 
 
 def actions_of(definition: Definition) -> Actions:

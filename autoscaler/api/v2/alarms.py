@@ -12,7 +12,15 @@ from autoscaler.alarms.alarm import AlarmState
 from autoscaler.alarms.definition import Definition
 from autoscaler.alarms.rules import CompositeRule
 from autoscaler.api.v2 import lists, simple
-from autoscaler.api.v2.actions import Actions, actions_of, check_policies, need_trust, owned_trusts, with_trust
+from autoscaler.api.v2.actions import (
+    Actions,
+    actions_of,
+    check_places,
+    check_policies,
+    need_trust,
+    owned_trusts,
+    with_trust,
+)
 from autoscaler.api.v2.body import Draft, body, owner, parse_alarm
 from autoscaler.api.v2.errors import FaultError, answer, foreign
 from autoscaler.api.v2.options import Options
@@ -185,6 +193,7 @@ class Alarms:
         scope = scope_of(identity, project_id, await self._options.service_project())
         draft = parse_alarm(sent, identity, scope, self._options.alarm_max_actions)
         check_policies(draft.actions, self._service.policies(), project_id, scope)
+        await check_places(draft.actions, self._options.admits)
         return scope, draft
 
     def _check(self, definition: Definition) -> None:

@@ -31,6 +31,11 @@ async def nobody() -> str | None:
     return None
 
 
+async def everywhere(url: str) -> bool:  # noqa: ARG001 - whatever it is
+    """Where alarms may call anything."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Settings of the v2 API.
@@ -41,6 +46,7 @@ class Options:
         user_alarm_quota: alarms of a user; -1 means any number.
         evaluation_metrics: whether ``/v2/metrics`` answers.
         trusts: None means that there is no Keystone to make any.
+        admits: whether an alarm may have an action that calls a URL.
         service_project: the id of the project whose services create resources for others; None where it is not known.
     """
 
@@ -49,4 +55,5 @@ class Options:
     user_alarm_quota: int = -1
     evaluation_metrics: bool = False
     trusts: Trusts | None = None
+    admits: Callable[[str], Awaitable[bool]] = everywhere
     service_project: Callable[[], Awaitable[str | None]] = nobody

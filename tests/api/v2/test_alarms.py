@@ -640,6 +640,24 @@ async def test_actions_are_counted_for_each_state() -> None:
         assert message(answer) == "ok_actions count exceeds maximum value 2"
 
 
+async def nowhere_inside(url: str) -> bool:
+    return "inside" not in url
+
+
+@pytest.mark.parametrize("url", [
+    "http://inside.example/", "trust+https://inside.example/", "zaqar://?topic=t&subscriber=http%3A//inside.example",
+])  # fmt: skip
+async def test_an_action_that_alarms_may_not_call_is_refused(url: str) -> None:
+    async with running(Options(admits=nowhere_inside)) as api:
+        made = await api.make(ok_actions=["http://outside.example/"])
+        answers = [
+            await api.ask("POST", "/v2/alarms", an_alarm(insufficient_data_actions=[url])),
+            await api.ask("PUT", f"/v2/alarms/{made['alarm_id']}", an_alarm(alarm_actions=[url])),
+        ]
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert {message(answer) for answer in answers} == {f"Unsupported action {url}: alarms may not call this address"}
+
+
 async def test_a_composite_alarm_that_loses_its_actions_is_warned_of(api: Api) -> None:
     body = of("composite", **{"or": [LEAF]}) | {"ok_actions": ["http://h/"]}
     made = (await api.ask("POST", "/v2/alarms", body)).json()
