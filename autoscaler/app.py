@@ -32,8 +32,8 @@ from autoscaler.engine.controller import Controller
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import CLOCK_SKEW_LIMIT, Service
 from autoscaler.engine.shadow import Shadow
-from autoscaler.errors import AutoscalerError, DeclarationError, PermanentError, TemporaryError
-from autoscaler.ports import Heartbeat
+from autoscaler.errors import AutoscalerError, DeclarationError, PermanentError, TemporaryError, UnknownStateError
+from autoscaler.ports import STATE_FORM, Heartbeat
 from autoscaler.settings import Mixed, Settings, unknown_variables
 
 log = structlog.get_logger()
@@ -76,6 +76,7 @@ async def run_controller(settings: Settings) -> None:
         PermanentError: it cannot run here as it is told to.
         DeclarationError: what is declared cannot be loaded, and nothing was in force before.
         TemporaryError: Redis could not be reached for a minute.
+        UnknownStateError: its state is in a form that this version does not know.
     """
     async with contextlib.AsyncExitStack() as stack:
         listening = _bound(settings)
@@ -136,7 +137,9 @@ async def _reached(store: RedisStore) -> None:
     deadline = asyncio.get_running_loop().time() + START_PATIENCE
     while True:
         try:
-            await store.now()
+            await store.generation()
+        except UnknownStateError:
+            raise
         except TemporaryError as error:
             if asyncio.get_running_loop().time() >= deadline:
                 raise
@@ -232,7 +235,7 @@ class _Live:
             await self._begin_shadow(self._shadow)
 
     async def _begin_shadow(self, shadow: Shadow) -> None:
-        heartbeat = Heartbeat(replica=self._replica, clock=now(), caught_up=False, version=__version__)
+        heartbeat = Heartbeat(replica=self._replica, clock=now(), caught_up=False, version=__version__, form=STATE_FORM)
         if not await shadow.start(self._controller, self._runner.carry_out, heartbeat):
             raise PermanentError(
                 f"another shadow runs in {self._settings.namespace}: one at a time compares; "
@@ -334,6 +337,7 @@ class _Live:
             running = group.create_task(self._runner.run())
             keeper = None if embedded is None else group.create_task(embedded.keep())
             helpers = [group.create_task(self._reloads()), group.create_task(self._leave_alone())]
+            helpers.append(group.create_task(self._let_go_with(running)))
             if self._paths():
                 helpers.append(group.create_task(self._watch()))
             if self._shadow is not None:
@@ -367,6 +371,12 @@ class _Live:
                 gc.freeze()
                 left = alarms
             await asyncio.sleep(FROZEN_INTERVAL)
+
+    async def _let_go_with(self, running: asyncio.Task[None]) -> None:
+        """Where the runner stops by itself others take over: members that live here must not go on beside theirs."""
+        await asyncio.wait([running])
+        if not self._stop.is_set():
+            await self._let_go()
 
     async def _let_go(self) -> None:
         try:

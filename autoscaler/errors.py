@@ -3,7 +3,8 @@
 ```
 AutoscalerError
 ├── TemporaryError       may work later; the loop that owns the call retries it
-│   └── HeldError             nothing has failed: it is not yet time
+│   ├── HeldError             nothing has failed: it is not yet time
+│   └── UnknownStateError     the store's state is in a form that this version does not know
 ├── PermanentError       will not work later; recorded and dropped
 │   ├── InvalidMeasureError   a measure that cannot be taken, with a reason to count it by
 │   ├── AddressRefusedError   a place that may not be called for whoever named it
@@ -46,6 +47,13 @@ class HeldError(TemporaryError):
 
     def __init__(self, message: str, *, delay: float) -> None:
         super().__init__(message, delay=delay, tried=False, reached=False)
+
+
+class UnknownStateError(TemporaryError):
+    """State in a form that this version does not know: nothing of it was read or written.
+
+    Whoever meets it stops working; trying again helps only where the state is put back.
+    """
 
 
 class PermanentError(AutoscalerError):

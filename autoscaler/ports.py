@@ -44,6 +44,10 @@ CHANGES = 10_000
 """Changes of definitions that are kept per shard; a replica that missed more reads all definitions anew."""
 REPLICA_SILENCE = 5.0
 """Seconds without a heartbeat after which a replica counts as gone."""
+STATE_FORM = 1
+"""The newest form of the state that this version reads and writes; raised by whatever changes what is stored."""
+OLDEST_STATE_FORM = 1
+"""The oldest form that it reads and writes; at least that of the version before, so that both can run at once."""
 
 
 def sweep_interval(horizon: float) -> float:
@@ -384,6 +388,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
         clock: Unix seconds by its own clock.
         caught_up: every source is connected with nothing unprocessed for 1 s.
         behind: seconds that its slowest source is behind, as far as known.
+        form: the newest form of the state that it knows; those that do not say know the first.
     """
 
     replica: str
@@ -391,6 +396,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     caught_up: bool
     behind: float = 0.0
     version: str = ""
+    form: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +408,43 @@ class Pulse:
     now: float
 
 
+# --- the form of the state -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """In which form state is.
+
+    Attributes:
+        form: in which all of it is written by everybody; whoever does not know this form leaves all of it alone.
+        oldest: of the forms that records may still be in.
+        by: the version that raised it, "" where nobody has.
+        since: Unix seconds of that.
+    """
+
+    form: int = STATE_FORM
+    oldest: int = STATE_FORM
+    by: str = ""
+    since: float = 0.0
+
+    @property
+    def refusal(self) -> str:
+        """Why this version may not touch the state; "" where it may."""
+        return refusal(self.form) or refusal(self.oldest)
+
+
+def refusal(form: int) -> str:
+    """Why this version may not touch what is in a form, for people; "" where it may."""
+    if OLDEST_STATE_FORM <= form <= STATE_FORM:
+        return ""
+    known = f"form {STATE_FORM}" if OLDEST_STATE_FORM == STATE_FORM else f"forms {OLDEST_STATE_FORM} to {STATE_FORM}"
+    if form > STATE_FORM:
+        way = "run the newer version that has raised it, or import an export from before that"
+    else:
+        way = "export it with the version that ran before, and import that here"
+    return f"the state is in form {form}, and this version knows {known}: nothing was read or changed; {way}"
+
+
 # --- the store -------------------------------------------------------------------------------------------------------
 
 
@@ -409,7 +452,9 @@ class Store(Protocol):
     """State that outlives a process, and the protocol that keeps it exact.
 
     Every method raises :class:`autoscaler.errors.TemporaryError` when the store cannot be reached or answers too late;
-    what was asked may then have happened or not, and repeating it is harmless.
+    what was asked may then have happened or not, and repeating it is harmless. Every method but ``now``, ``schema`` and
+    ``close`` raises :class:`autoscaler.errors.UnknownStateError` where the state is in a form that this version does
+    not know, and has then done nothing.
     """
 
     async def now(self) -> float:
@@ -567,6 +612,21 @@ class Store(Protocol):
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:
         """Say that a replica lives, and learn who else does; one that was silent for 5 s is left out."""
+        ...
+
+    async def replicas(self) -> Sequence[Heartbeat]:
+        """Who lives, asked by somebody who is none of them."""
+        ...
+
+    async def schema(self) -> Schema:
+        """In which form the state is, also where this version does not know it; of a new one, as it would be made."""
+        ...
+
+    async def upgrade(self, by: str) -> Schema:
+        """Have everything written in :data:`STATE_FORM` from now on, by everybody; ``by`` is this version.
+
+        From then on whoever does not know that form is refused, in the midst of what they do. No way leads back.
+        """
         ...
 
     async def publish(self, generation: str, documents: bytes, *, insist: bool) -> str:

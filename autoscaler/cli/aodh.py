@@ -6,17 +6,15 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autoscaler.cli.failures import CommandError, Exit
-from autoscaler.cli.options import AsFormat, Format
+from autoscaler.cli.options import AsFormat, Format, Namespace, Redis, StateDir, settings_of
 
 if TYPE_CHECKING:
     from autoscaler.engine.moved import Remark, Summary
-    from autoscaler.settings import Settings
 
 DatabaseUrl = Annotated[
     str,
@@ -27,18 +25,6 @@ DatabaseUrl = Annotated[
         help="Aodh's: mysql://… or postgresql://…, as its [database] connection has it.",
         show_default=False,
     ),
-]
-Redis = Annotated[
-    str | None,
-    typer.Option("--redis", envvar="AUTOSCALER_REDIS_URL", metavar="URL", help="Redis or Valkey of the controllers."),
-]
-StateDir = Annotated[
-    Path | None,
-    typer.Option("--state-dir", envvar="AUTOSCALER_STATE_DIR", help="Folder of a controller that has its own Redis."),
-]
-Namespace = Annotated[
-    str | None,
-    typer.Option("--namespace", envvar="AUTOSCALER_NAMESPACE", help="What every key in Redis begins with."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
@@ -84,11 +70,11 @@ def import_aodh(
 
     Imported alarms keep their state and act on nothing until their first full window.
     """
-    from autoscaler import moving  # noqa: PLC0415 - half a second
+    from autoscaler.moving import aodh as moving  # noqa: PLC0415 - half a second
 
     if not backfill and (gnocchi or gnocchi_user):
         raise CommandError("--gnocchi, --gnocchi-user: expected with --backfill", Exit.USAGE)
-    settings = _settings(redis, state_dir, namespace)
+    settings = settings_of(redis, state_dir, namespace)
     found = asyncio.run(
         moving.import_aodh(
             settings,
@@ -119,17 +105,11 @@ def export_aodh(
 
     No evaluator of Aodh may be running meanwhile. Alarms that were never moved are not touched.
     """
-    from autoscaler import moving  # noqa: PLC0415 - half a second
+    from autoscaler.moving import aodh as moving  # noqa: PLC0415 - half a second
 
-    settings = _settings(redis, state_dir, namespace)
+    settings = settings_of(redis, state_dir, namespace)
     found = asyncio.run(moving.export_aodh(settings, database, overwrite=overwrite, dry_run=dry_run))
     _say(found, how, done="exported", left="left as they are in Aodh", dry_run=dry_run)
-
-
-def _settings(redis: str | None, state_dir: Path | None, namespace: str | None) -> Settings:
-    from autoscaler import settings  # noqa: PLC0415
-
-    return settings.load(redis_url=redis, state_dir=state_dir, namespace=namespace)
 
 
 def _say(found: Summary, how: Format, *, done: str, left: str, dry_run: bool) -> None:

@@ -20,6 +20,7 @@ from autoscaler.cli import (
     run,
     shadow,
     simulate,
+    state,
     tokens,
 )
 from autoscaler.cli.failures import CommandError, Exit
@@ -62,6 +63,7 @@ app.command("unfreeze")(groups.unfreeze)
 app.add_typer(policies.app, name="policies")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(shadow.app, name="shadow")
+app.add_typer(state.app, name="state")
 app.add_typer(tokens.app, name="token")
 
 

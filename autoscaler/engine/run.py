@@ -15,10 +15,10 @@ import structlog
 from autoscaler.alarms.evaluation import Sources
 from autoscaler.alarms.events import KEPT_EVENTS
 from autoscaler.engine.controller import Controller
-from autoscaler.errors import TemporaryError
+from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Batch, Claimed, Heartbeat, OutboxRow, Source, WorkItem
+from autoscaler.ports import STATE_FORM, Batch, Claimed, Heartbeat, OutboxRow, Source, WorkItem
 
 log = structlog.get_logger()
 
@@ -167,7 +167,7 @@ class Runner:
         return await future
 
     async def run(self) -> None:
-        """Run until :meth:`stop`."""
+        """Run until :meth:`stop`, or until the state is in a form that this version does not know."""
         async with asyncio.TaskGroup() as group:
             feeders = [
                 group.create_task(self._forever(partial(self._feed, source)))
@@ -192,6 +192,12 @@ class Runner:
             try:
                 await once()
                 pause = FIRST_RETRY
+            except UnknownStateError as error:
+                # somebody has raised the state's form: it is theirs from now on, and so are the sources
+                log.error("state not known", error=str(error))  # noqa: TRY400 - one line says it
+                self.stop()
+                self.store_error = str(error)
+                return
             except TemporaryError as error:
                 self.store_error = str(error)
                 log.warning("store unreachable", error=str(error), retry_in=pause)
@@ -389,6 +395,7 @@ class Runner:
                 caught_up=self._caught_up(),
                 behind=self.lag.newest if self.lag.pending else 0.0,
                 version=self._version,
+                form=STATE_FORM,
             )
             pulse = await self.controller.store.beat(heartbeat)
             self.skew = self._clock() - pulse.now

@@ -26,6 +26,7 @@ from autoscaler.ports import (
     DECISIONS,
     HISTORY_ENTRIES,
     MARK_DELAY,
+    STATE_FORM,
     Acceptance,
     Accepted,
     AlreadyDecided,
@@ -39,6 +40,7 @@ from autoscaler.ports import (
     OutboxRow,
     Put,
     Retry,
+    Schema,
     Stale,
     Store,
     WindowDone,
@@ -1530,8 +1532,34 @@ class TestReplicas:
         assert [beat.replica for beat in still.replicas] == ["a", "b"]
         assert [beat.replica for beat in gone.replicas] == ["b"]
 
+    async def test_who_lives_is_told_to_others(self, bench: Bench) -> None:
+        await bench.store.beat(heartbeat("b"))
+        bench.clock.now = T + 3
+        await bench.store.beat(heartbeat("a", form=7))
+        both = await bench.other.replicas()
+        bench.clock.now = T + 5
+
+        assert list(both) == [heartbeat("a", form=7), heartbeat("b")]
+        assert list(await bench.other.replicas()) == [heartbeat("a", form=7)]
+
     async def test_now_is_the_stores_clock(self, bench: Bench) -> None:
         assert await bench.store.now() == T
+
+
+class TestForms:
+    async def test_a_new_state_is_in_this_versions_form(self, bench: Bench) -> None:
+        before = await bench.store.schema()
+        await bench.store.alarms(["a"])
+
+        assert before == Schema()
+        assert (await bench.other.schema()).form == (await bench.other.schema()).oldest == STATE_FORM
+        assert not (await bench.other.schema()).refusal
+
+    async def test_a_state_in_the_newest_form_stays_as_it_is(self, bench: Bench) -> None:
+        await bench.store.alarms(["a"])
+
+        assert await bench.store.upgrade("9.9") == await bench.other.schema()
+        assert (await bench.other.schema()).by == ""
 
 
 class TestGenerations:

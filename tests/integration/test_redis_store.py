@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,15 +12,25 @@ import redis
 import structlog
 
 from autoscaler.adapters.redis import RedisStore
+from autoscaler.adapters.redis.calls import library
 from autoscaler.adapters.redis.definitions import PIECE
 from autoscaler.adapters.redis.health import _faults as faults_of
 from autoscaler.alarms.alarm import AlarmRecord
 from autoscaler.alarms.definition import Definition
-from autoscaler.errors import TemporaryError
+from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.measures.match import Equals
 from autoscaler.measures.series import pack
 from autoscaler.measures.window import WindowSpec
-from autoscaler.ports import Acceptance, Accepted, GroupPut, Heartbeat, HistoryEntry, OutboxRow, WindowWrite
+from autoscaler.ports import (
+    STATE_FORM,
+    Acceptance,
+    Accepted,
+    GroupPut,
+    Heartbeat,
+    HistoryEntry,
+    OutboxRow,
+    WindowWrite,
+)
 from autoscaler.redaction import redacted
 from autoscaler.scaling.group import GroupRecord
 from tests.servers import RedisServer, ValkeyServer, free_port
@@ -478,4 +488,137 @@ async def test_of_a_removed_alarm_only_its_history_is_left(redis_url: str, clien
         await store.accept([gone], lease=1.0)
 
     keys = {key.decode().partition("}:")[2] for key in client.scan_iter(f"{namespace}*", count=1000)}
-    assert keys == {"shards", "changes", "history:alarm", "histories", "histories:p"}
+    assert keys == {"shards", "schema", "changes", "history:alarm", "histories", "histories:p"}
+
+
+async def everything_asked(store: RedisStore) -> list[Exception | None]:
+    """What each of many kinds of calls comes to."""
+    happened = HistoryEntry(event_id="e", alarm_id="a", type="creation", detail={}, timestamp=1.0)
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.write([WindowWrite(SPEC, 0, {"a": pack([(1.0, 1.0)])})]),
+        lambda: store.accept([Acceptance("a", "", 0, 0, AlarmRecord(), history=[happened])], lease=1),
+        lambda: store.alarms(["a"]),
+        store.definitions,
+        lambda: store.history("a", limit=1),
+        lambda: store.claim(limit=1, lease=1),
+        lambda: store.put_group(GroupPut("web", 0, None, GroupRecord(desired_capacity=1))),
+        lambda: store.decisions("web", limit=1),
+        lambda: store.freeze(None),
+        lambda: store.keep("quota", {"p": b"1"}),
+        lambda: store.dead_letters("measure", limit=1),
+        lambda: store.beat(Heartbeat(replica="r", clock=1.0, caught_up=True)),
+        store.replicas,
+        lambda: store.publish("g", b"", insist=False),
+        lambda: store.upgrade("0"),
+    ]
+    found: list[Exception | None] = []
+    for call in calls:
+        try:
+            await call()
+            found.append(None)
+        except TemporaryError as error:
+            found.append(error)
+    return found
+
+
+def raised(client: redis.Redis, namespace: str, form: int, *, only: str = "*") -> None:
+    """As a newer version leaves the state behind that has raised its form."""
+    shards = [f"s{number:02d}" for number in range(16)]
+    for place in [*shards, "hub"] if only == "*" else [only]:
+        client.hset(f"{namespace}:{{{place}}}:schema", "form", form)
+
+
+def contents(client: redis.Redis, namespace: str) -> dict[bytes, bytes | None]:
+    return {key: client.dump(key) for key in client.scan_iter(f"{namespace}:*")}  # type: ignore[misc]
+
+
+async def test_a_newer_state_is_not_touched(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store:
+        assert await everything_asked(store) == [None] * 15
+    raised(client, namespace, STATE_FORM + 1)
+    before = contents(client, namespace)
+
+    async with opened(redis_url, namespace) as store:
+        found = await everything_asked(store)
+        schema = await store.schema()
+
+    assert {type(error) for error in found} == {UnknownStateError}
+    assert f"the state is in form {STATE_FORM + 1}, and this version knows form {STATE_FORM}" in str(found[0])
+    assert schema.refusal in str(found[0])
+    assert contents(client, namespace) == before
+
+
+async def test_whoever_works_when_a_state_is_raised_is_refused_at_once(
+    redis_url: str, client: redis.Redis, namespace: str
+) -> None:
+    async with opened(redis_url, namespace) as store:
+        await everything_asked(store)
+        raised(client, namespace, STATE_FORM + 1)
+        before = contents(client, namespace)
+
+        found = await everything_asked(store)
+
+    assert [type(error) for error in found] == [UnknownStateError] * 15
+    assert contents(client, namespace) == before
+
+
+async def test_each_shard_is_closed_by_itself(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store:
+        names = [f"web-{number}" for number in range(40)]
+        await store.group(names[0])
+        raised(client, namespace, STATE_FORM + 1, only="s03")
+
+        refused = set()
+        for name in names:
+            try:
+                await store.group(name)
+            except UnknownStateError:
+                refused.add(store._prefix(name))
+
+    assert refused == {f"{namespace}:{{s03}}:"}
+
+
+async def test_a_state_of_before_there_were_forms_is_taken_for_the_first(
+    redis_url: str, client: redis.Redis, namespace: str
+) -> None:
+    client.set(f"{namespace}:{{hub}}:shards", 4)
+
+    async with opened(redis_url, namespace) as store:
+        await store.group("web")
+        schema = await store.schema()
+
+    assert (schema.form, schema.oldest) == (1, 1)
+    assert client.hget(f"{namespace}:{{hub}}:schema", "form") == b"1"
+
+
+async def test_an_older_state_than_this_version_reads_is_refused(
+    redis_url: str, client: redis.Redis, namespace: str
+) -> None:
+    async with opened(redis_url, namespace) as store:
+        await store.group("web")
+    client.hset(f"{namespace}:{{hub}}:schema", "oldest", 0)
+
+    async with opened(redis_url, namespace) as store:
+        with pytest.raises(UnknownStateError, match=r"form 0.*export it with the version that ran before"):
+            await store.group("web")
+
+
+@pytest.mark.parametrize("server", ["redis", "valkey"])
+async def test_an_upgrade_removes_the_libraries_of_other_versions(
+    server: str, request: pytest.FixtureRequest, namespace: str
+) -> None:
+    url = request.getfixturevalue("redis_url") if server == "redis" else request.getfixturevalue("valkey").url
+    with redis.Redis.from_url(url) as client:
+        for name in ("autoscaler_0123456789ab", "somebody_elses"):
+            code = f"#!lua name={name}\nredis.register_function('{name}_f', function() return 1 end)"
+            client.function_load(code, replace=True)
+        async with opened(url, namespace) as store:
+            await store.group("web")
+            await store.upgrade("0.1.0")
+            await store.group("web")
+
+        left = str(client.function_list())
+
+    assert "autoscaler_0123456789ab" not in left
+    assert "somebody_elses" in left
+    assert library().name in left

@@ -44,6 +44,7 @@ from autoscaler.ports import (
     Pulse,
     Put,
     Retry,
+    Schema,
     Stale,
     Store,
     WindowDone,
@@ -200,6 +201,7 @@ class MemoryStore:
         self._replicas: dict[str, tuple[float, Heartbeat]] = {}
         self._generations: list[str] = []
         self._in_force: tuple[str, bytes] | None = None
+        self._schema = Schema()
 
     async def now(self) -> float:
         """See :class:`autoscaler.ports.Store`."""
@@ -553,6 +555,19 @@ class MemoryStore:
         self._replicas = dict(sorted(living.items()))
         in_force = "" if self._in_force is None else self._in_force[0]
         return Pulse([beat for _, beat in self._replicas.values()], in_force, now)
+
+    async def replicas(self) -> Sequence[Heartbeat]:
+        """See :class:`autoscaler.ports.Store`."""
+        now = self._clock()
+        return [beat for heard, beat in self._replicas.values() if now - heard < REPLICA_SILENCE]
+
+    async def schema(self) -> Schema:
+        """See :class:`autoscaler.ports.Store`. No other version ever sees it."""
+        return self._schema
+
+    async def upgrade(self, by: str) -> Schema:  # noqa: ARG002 - nothing older was ever written here
+        """See :class:`autoscaler.ports.Store`."""
+        return self._schema
 
     async def publish(self, generation: str, documents: bytes, *, insist: bool) -> str:
         """See :class:`autoscaler.ports.Store`."""

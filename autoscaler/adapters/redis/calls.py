@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -17,7 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from autoscaler.errors import TemporaryError
+from autoscaler.errors import TemporaryError, UnknownStateError
+from autoscaler.ports import STATE_FORM, refusal
 from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ CONNECTIONS = 32
 
 WAITS = 2000
 """At a time: one for each stream that is waited for, at most."""
+
+LIBRARIES = "autoscaler_"
+"""What the names of ours begin with, of whatever version."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -48,9 +53,10 @@ def library() -> Library:
     folder = resources.files("autoscaler.adapters.redis").joinpath("functions")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".lua")), key=lambda file: file.name)
     body = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    name = f"autoscaler_{hashlib.sha256(body.encode()).hexdigest()[:12]}"
+    # what this version knows is part of it: the same text with another form is another library
+    name = f"{LIBRARIES}{hashlib.sha256(f'{STATE_FORM} {body}'.encode()).hexdigest()[:12]}"
     # on one line, so that line numbers in error messages are those of the joined files plus one
-    return Library(name, f"#!lua name={name}\nlocal LIBRARY = '{name}'\n{body}")
+    return Library(name, f"#!lua name={name}\nlocal LIBRARY, FORM = '{name}', {STATE_FORM}\n{body}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,8 @@ class Caller:
         except TimeoutError as error:
             raise TemporaryError(f"{self.shown}: no answer within {deadline:g} s") from error
         except (RedisError, OSError) as error:
+            if (form := _newer(error)) is not None:
+                raise UnknownStateError(f"{self.shown}: {refusal(form)}") from error
             raise TemporaryError(f"{self.shown}: {error}") from error
 
     def plain(self, *command: str | bytes | float) -> Coroutine[Any, Any, Any]:
@@ -184,10 +192,34 @@ class Caller:
             if "already exists" not in str(error):
                 raise
 
+    async def clear(self) -> int:
+        """Remove the libraries of other versions; how many there were. Who still needs one loads it again."""
+        found = await self.bounded(self.plain("FUNCTION", "LIST", "LIBRARYNAME", f"{LIBRARIES}*"))
+        names = {_text(_fields(entry)[b"library_name"]) for entry in found} - {library().name}
+        for name in names:
+            with contextlib.suppress(TemporaryError):  # removed by another meanwhile
+                await self.bounded(self.plain("FUNCTION", "DELETE", name))
+        return len(names)
+
     async def close(self) -> None:
         """Let go of the connections."""
         await self._client.aclose()
         await self._waits.aclose()
+
+
+def _fields(answer: Any) -> dict[bytes, Any]:
+    """A map, which older protocols tell as a list of keys and values."""
+    return answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
+
+
+def _text(answer: bytes | str) -> str:
+    return answer.decode() if isinstance(answer, bytes) else answer
+
+
+def _newer(error: Exception) -> int | None:
+    """The form that a function of ours has met and does not know; None of any other error."""
+    code, _, form = str(error).partition(" ")
+    return int(form.split()[0]) if code == "NEWERSTATE" else None
 
 
 def _is_missing(answer: object) -> bool:

@@ -17,7 +17,7 @@ from autoscaler.adapters.redis.calls import Call, Caller
 from autoscaler.adapters.redis.definitions import DefinitionStreams
 from autoscaler.adapters.redis.health import faults
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
-from autoscaler.errors import TemporaryError
+from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.ports import (
     CHANGES,
     DEAD_LETTER_BYTES,
@@ -25,6 +25,7 @@ from autoscaler.ports import (
     GENERATIONS,
     HISTORY_ENTRIES,
     REPLICA_SILENCE,
+    STATE_FORM,
     Acceptance,
     Accepted,
     AlreadyDecided,
@@ -42,6 +43,7 @@ from autoscaler.ports import (
     Pulse,
     Put,
     Retry,
+    Schema,
     Stale,
     Store,
     WindowDone,
@@ -106,6 +108,7 @@ class RedisStore:
         self._namespace = namespace
         self._wanted_shards = shards
         self._shards = 0  # 0 means not known yet
+        self._form = STATE_FORM
         self._history_ttl = min(history_ttl, LONGEST_TTL)
         self._clock = clock
 
@@ -117,20 +120,48 @@ class RedisStore:
         return f"{self._namespace}:{{s{zlib.crc32(entity.encode()) % self._shards:02d}}}:"
 
     def _prefixes(self) -> list[str]:
-        return [f"{self._namespace}:{{s{shard:02d}}}:" for shard in range(self._shards)]
+        return self._prefixes_of(self._shards)
+
+    def _prefixes_of(self, shards: int) -> list[str]:
+        return [f"{self._namespace}:{{s{shard:02d}}}:" for shard in range(shards)]
 
     async def _ready(self) -> None:
-        """Learn how many shards there are, or say it where nobody has yet."""
+        """Learn in which form the state is and how many shards there are, or say it where nobody has yet."""
         if self._shards:
             return
         key = f"{self._hub}shards"
+        known = await self._caller.bounded(self._caller.plain("GET", key))
+        # before there were forms all was in the first one
+        form = STATE_FORM if known is None else 1
+        await self._caller([self._raising(self._hub, form, form)])
+        schema = await self._schema()
+        if schema.refusal:
+            raise UnknownStateError(f"{self._caller.shown}: {schema.refusal}")
+        if known is None and schema.form > 1:
+            prefixes = self._prefixes_of(self._wanted_shards)
+            await self._caller([self._raising(prefix, schema.form, schema.form) for prefix in prefixes])
         await self._caller.bounded(self._caller.plain("SET", key, self._wanted_shards, "NX"))
         stored = await self._caller.bounded(self._caller.plain("GET", key))
         if not stored:
             raise TemporaryError(f"{self._caller.shown}: {key} has just been deleted")
+        self._form = schema.form
         self._shards = int(stored)
         if self._shards != self._wanted_shards:
             _log.warning("stored number of shards kept", stored=self._shards, configured=self._wanted_shards)
+
+    @property
+    def form(self) -> int:
+        """In which everything is written at this moment, as far as this replica has heard."""
+        return self._form
+
+    async def _schema(self) -> Schema:
+        command = self._caller.plain("HMGET", f"{self._hub}schema", "form", "oldest", "by", "since")
+        form, oldest, by, since = await self._caller.bounded(command)
+        return Schema(int(form or 1), int(oldest or 1), (by or b"").decode(), float(since or 0))
+
+    @staticmethod
+    def _raising(prefix: str, form: int, oldest: int, by: str = "") -> Call:
+        return Call("raise", prefix, [form, oldest, by])
 
     async def _call(self, function: str, entity: str, asked: Any) -> Any:
         await self._ready()
@@ -138,6 +169,7 @@ class RedisStore:
         return answer
 
     async def _call_hub(self, function: str, asked: Any, data: bytes = b"") -> Any:
+        await self._ready()
         (answer,) = await self._caller([Call(function, self._hub, asked, data)])
         return answer
 
@@ -169,8 +201,9 @@ class RedisStore:
         """The first of a list."""
         if limit <= 0:
             return []
-        texts: list[bytes] = await self._caller.bounded(self._caller.plain("LRANGE", prefix + key, 0, limit - 1))
-        return texts
+        await self._ready()
+        (texts,) = await self._caller([Call("first", prefix, [key, limit])])
+        return list(texts)
 
     async def now(self) -> float:
         """See :class:`autoscaler.ports.Store`."""
@@ -422,8 +455,7 @@ class RedisStore:
 
     async def freeze(self, freeze: Freeze | None) -> None:
         """See :class:`autoscaler.ports.Store`. Of two at once the one numbered later stands, in every shard."""
-        await self._ready()
-        number = await self._caller.bounded(self._caller.plain("INCR", f"{self._hub}freezes"))
+        number = await self._call_hub("next_freeze", ())
         asked = [number, "", ""] if freeze is None else [number, freeze.token, forms.to_json(freeze).decode()]
         await self._caller([Call("freeze", prefix, asked) for prefix in self._prefixes()])
 
@@ -443,8 +475,29 @@ class RedisStore:
     async def beat(self, heartbeat: Heartbeat) -> Pulse:
         """See :class:`autoscaler.ports.Store`."""
         answer = await self._call_hub("beat", [heartbeat.replica, forms.to_json(heartbeat).decode(), REPLICA_SILENCE])
-        beats, generation, now = _unpack(answer, type=tuple[list[str], str, float])
-        return Pulse([msgspec.json.decode(beat, type=Heartbeat) for beat in beats], generation, now)
+        beats, generation, now, self._form = _unpack(answer, type=tuple[list[str], str, float, int])
+        return Pulse(_heartbeats(beats), generation, now)
+
+    async def replicas(self) -> Sequence[Heartbeat]:
+        """See :class:`autoscaler.ports.Store`."""
+        return _heartbeats(_unpack(await self._call_hub("replicas", [REPLICA_SILENCE]), type=list[str]))
+
+    async def schema(self) -> Schema:
+        """See :class:`autoscaler.ports.Store`."""
+        exists = await self._caller.bounded(self._caller.plain("GET", f"{self._hub}shards"))
+        return await self._schema() if exists else Schema()
+
+    async def upgrade(self, by: str) -> Schema:
+        """See :class:`autoscaler.ports.Store`. Libraries of other versions are removed, whoever left them behind."""
+        await self._ready()
+        # first every shard is closed to those who do not know the new form, then somebody writes in it
+        for prefix in (*self._prefixes(), self._hub):
+            await self._caller([self._raising(prefix, STATE_FORM, self._form, by)])
+        schema = await self._schema()
+        self._form = schema.form
+        removed = await self._caller.clear()
+        _log.info("functions of other versions removed", libraries=removed)
+        return schema
 
     async def publish(self, generation: str, documents: bytes, *, insist: bool) -> str:
         """See :class:`autoscaler.ports.Store`."""
@@ -453,9 +506,14 @@ class RedisStore:
 
     async def generation(self) -> tuple[str, bytes] | None:
         """See :class:`autoscaler.ports.Store`."""
+        await self._ready()
         command = self._caller.plain("HMGET", f"{self._hub}declarations", "generation", "documents")
         generation, documents = await self._caller.bounded(command)
         return None if generation is None else (generation.decode(), documents)
+
+
+def _heartbeats(texts: Sequence[str]) -> list[Heartbeat]:
+    return [msgspec.json.decode(text, type=Heartbeat) for text in texts]
 
 
 def _in_order(pieces: Sequence[Sequence[int]], answers: Sequence[Sequence[_Answer]]) -> list[_Answer]:

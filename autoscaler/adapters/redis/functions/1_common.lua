@@ -1,7 +1,10 @@
 -- The part that all functions share.
 --
 -- The files of this folder are joined in the order of their names into one library; `LIBRARY` stands before them and is
--- the library's name, which carries a digest of the text, so that libraries of several versions live side by side.
+-- the library's name, which carries a digest of the text, so that libraries of several versions live side by side. So
+-- does `FORM`, the newest form of the state that the library knows: it touches nothing that is in a newer one, whoever
+-- calls it, however long they have slept.
+--   `schema`  hash of each shard and of the hub: form (none is the first), oldest, by, since
 --
 -- A function is called with one key, the prefix of the shard that it works on ("NAMESPACE:{s07}:"), and
 --   args[1]  now, in Unix seconds; "" in production: then it is the server's clock
@@ -11,7 +14,14 @@
 -- is a list or a map, and nil ends a list. What may be missing is a list of none or one.
 
 local function register(name, callback, flags)
-  redis.register_function{function_name = LIBRARY .. '_' .. name, callback = callback, flags = flags or {}}
+  local function guarded(keys, args)
+    local form = redis.call('HGET', keys[1] .. 'schema', 'form')
+    if form and tonumber(form) > FORM then
+      return redis.error_reply('NEWERSTATE ' .. form)
+    end
+    return callback(keys, args)
+  end
+  redis.register_function{function_name = LIBRARY .. '_' .. name, callback = guarded, flags = flags or {}}
 end
 
 local function clock(args)
@@ -57,3 +67,20 @@ end
 local function due_at(prefix, item, due)
   redis.call('ZADD', prefix .. 'work', exact(due), item)
 end
+
+-- The first so many of a list, as they are.
+register('first', function(keys, args)
+  local prefix, _, ask = asked(keys, args)
+  return redis.call('LRANGE', prefix .. ask[1], 0, ask[2] - 1)
+end, {'no-writes'})
+
+-- {form, oldest, by}: what is stored under the prefix is in this form from now on, unless it is in a newer one.
+register('raise', function(keys, args)
+  local prefix, now, ask = asked(keys, args)
+  local key, form, oldest, by = prefix .. 'schema', ask[1], ask[2], ask[3]
+  if (tonumber(redis.call('HGET', key, 'form')) or 0) < form then
+    redis.call('HSET', key, 'form', whole_number(form), 'by', by, 'since', exact(now))
+    redis.call('HSETNX', key, 'oldest', whole_number(oldest))
+  end
+  return ''
+end)

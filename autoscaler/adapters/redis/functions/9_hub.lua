@@ -1,6 +1,7 @@
 -- What belongs to no shard; all of it under the prefix "NAMESPACE:{hub}:".
 --   `letters:KIND`   list of dead letters, newest first; `letter-bytes` hash: kind -> how long they are together
 --   `replicas`       sorted set by the time of the last heartbeat; `heartbeats` hash: replica -> what it said
+--   `freezes`        how many freezes there were
 --   `declarations`   hash: generation and documents in force; `generations` list of all that were, newest first
 
 register('bury', function(keys, args)
@@ -19,7 +20,27 @@ register('bury', function(keys, args)
   return ''
 end)
 
--- Says that a replica lives; the heartbeats of all that do, by name, and the generation in force.
+register('next_freeze', function(keys)
+  return redis.call('INCR', keys[1] .. 'freezes')
+end)
+
+-- What all living replicas said last, by name.
+local function heartbeats(prefix, now, silence)
+  local names = redis.call('ZRANGEBYSCORE', prefix .. 'replicas', '(' .. exact(now - silence), '+inf')
+  local beats = {}
+  table.sort(names)
+  for i, living in ipairs(names) do
+    beats[i] = redis.call('HGET', prefix .. 'heartbeats', living)
+  end
+  return beats
+end
+
+register('replicas', function(keys, args)
+  local prefix, now, ask = asked(keys, args)
+  return cmsgpack.pack(heartbeats(prefix, now, ask[1]))
+end, {'no-writes'})
+
+-- Says that a replica lives; the heartbeats of all that do, the generation in force, and the form to write in.
 register('beat', function(keys, args)
   local prefix, now, ask = asked(keys, args)
   local name, json, silence = ask[1], ask[2], ask[3]
@@ -28,12 +49,9 @@ register('beat', function(keys, args)
   local silent = redis.call('ZRANGEBYSCORE', prefix .. 'replicas', '-inf', exact(now - silence))
   in_pieces('ZREM', prefix .. 'replicas', silent)
   in_pieces('HDEL', prefix .. 'heartbeats', silent)
-  local names, beats = redis.call('ZRANGE', prefix .. 'replicas', 0, -1), {}
-  table.sort(names)
-  for i, living in ipairs(names) do
-    beats[i] = redis.call('HGET', prefix .. 'heartbeats', living)
-  end
-  return cmsgpack.pack({beats, redis.call('HGET', prefix .. 'declarations', 'generation') or '', now})
+  local generation = redis.call('HGET', prefix .. 'declarations', 'generation') or ''
+  local form = tonumber(redis.call('HGET', prefix .. 'schema', 'form')) or 1
+  return cmsgpack.pack({heartbeats(prefix, now, silence), generation, now, form})
 end)
 
 -- Puts declarations into force, unless newer ones have superseded them; what is in force then.

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from autoscaler.adapters import http
 from autoscaler.adapters.clock import now
 from autoscaler.adapters.gnocchi import GnocchiArchive
 from autoscaler.adapters.keystone import keystone_of
 from autoscaler.adapters.logs import configure
 from autoscaler.adapters.openstack import Service as CloudService
-from autoscaler.adapters.redis import EmbeddedServer, FolderInUseError, RedisStore, running_url
 from autoscaler.api.v2.imported import Taking
 from autoscaler.declarations import Declarations, parse
 from autoscaler.declarations.definitions import alarm_of
@@ -25,6 +22,7 @@ from autoscaler.engine.move_in import Importer
 from autoscaler.engine.move_out import Exporter
 from autoscaler.engine.route import Router
 from autoscaler.errors import PermanentError
+from autoscaler.moving.store import opened
 from autoscaler.settings import Mixed, Settings
 
 if TYPE_CHECKING:
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 
 ARCHIVE_TIMEOUT: Final = 60.0
 """Seconds in which Gnocchi must have answered; a search over many resources takes its time."""
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ async def import_aodh(
         DeclarationError: what is declared was published by another version.
     """
     configure(settings.log_format, settings.log_level)
-    async with _database(url) as database, _store(settings) as store:
+    async with _database(url) as database, opened(settings) as store:
         declared = await _declared(store, settings)
         understood = partial(alarm_of, derived=declared.derived, mixed_as_aodh=_mixed_as_aodh(settings))
         importer = Importer(
@@ -104,7 +100,7 @@ async def export_aodh(settings: Settings, url: str, *, overwrite: bool, dry_run:
         PermanentError, TemporaryError: as :func:`import_aodh`.
     """
     configure(settings.log_format, settings.log_level)
-    async with _database(url) as database, _store(settings) as store:
+    async with _database(url) as database, opened(settings) as store:
         return await Exporter(store, database, overwrite=overwrite, dry_run=dry_run).run()
 
 
@@ -153,37 +149,6 @@ async def _database(url: str) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
-
-
-@asynccontextmanager
-async def _store(settings: Settings) -> AsyncIterator[RedisStore]:
-    """The store of the controllers that are to run these alarms, whether any does at this moment or not."""
-    async with _redis(settings) as url:
-        store = RedisStore(url, namespace=settings.namespace, shards=settings.shards, history_ttl=settings.history_ttl)
-        try:
-            yield store
-        finally:
-            await store.close()
-
-
-@asynccontextmanager
-async def _redis(settings: Settings) -> AsyncIterator[str]:
-    """The Redis that the settings name; else the embedded server: that of a controller that runs, or one of our own."""
-    if settings.redis_url is not None:
-        yield settings.redis_url
-        return
-    folder = settings.state_dir / "valkey"
-    server = EmbeddedServer(folder)
-    try:
-        await server.__aenter__()
-    except FolderInUseError:
-        log.info("using the server of the controller that runs on this folder", folder=str(folder))
-        yield running_url(folder)
-        return
-    try:
-        yield server.url
-    finally:
-        await server.__aexit__(None, None, None)
 
 
 async def _declared(store: Store, settings: Settings) -> Declarations:
