@@ -326,7 +326,17 @@ class _Live:
         service = Service(self._controller, self._runner)
         app = self._edges.api(service, self._metrics, self._missing, self._shadow)
         server = _Server(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                proxy_headers=bool(self._settings.trusted_proxies),
+                forwarded_allow_ips=list(self._settings.trusted_proxies),
+                timeout_graceful_shutdown=GRACE,
+            )
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -50,6 +51,7 @@ from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
 from autoscaler.api import Readiness, create_app, v2
 from autoscaler.api.authentication import by_tokens, noauth
 from autoscaler.api.authentication import keystone as by_keystone
+from autoscaler.api.failures import Failures
 from autoscaler.api.identity import Authenticate, Identity
 from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import Decoders
@@ -166,6 +168,8 @@ class Edges:
             readiness=readiness,
             cors_origins=settings.cors_origins,
             authenticate=self._authenticate(),
+            failures=Failures(settings.auth_failures, clock=asyncio.get_running_loop().time),
+            metrics_open=settings.shows_metrics,
             aodh=v2.Options(
                 alarm_max_actions=settings.alarm_max_actions,
                 project_alarm_quota=settings.project_alarm_quota,

@@ -148,6 +148,18 @@ class Settings(BaseSettings):
     auth_force: bool = False
     """Allow `noauth` at an address that other machines reach."""
 
+    auth_failures: int = Field(default=20, ge=0)
+    """Wrong tokens that an address may show in a minute before it has to wait; 0 means any number. Whoever has shown a
+    good one from there does not have to."""
+
+    metrics_open: bool | None = None
+    """Show `/metrics`, in which groups are named, to everybody; else a token with the role `monitor` or `admin` is
+    needed. Where it is not set, it is shown if `AUTOSCALER_API` is an address of this machine only."""
+
+    trusted_proxies: Words = ()
+    """Addresses and networks, separated by commas, of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are
+    believed; nobody's where it is not set."""
+
     cors_origins: Words = ()
     """Origins whose pages may ask the API, separated by commas."""
 
@@ -424,6 +436,11 @@ class Settings(BaseSettings):
         return self.api.rpartition(":")[0].strip("[]")
 
     @property
+    def shows_metrics(self) -> bool:
+        """Whether ``/metrics`` is shown to everybody."""
+        return _is_loopback(self.api_host) if self.metrics_open is None else self.metrics_open
+
+    @property
     def api_port(self) -> int:
         """Port of ``api``."""
         return int(self.api.rpartition(":")[2])
@@ -440,7 +457,9 @@ class Settings(BaseSettings):
         """The command line before the environment, and nothing else."""
         return (init_settings, env_settings)
 
-    @field_validator("cors_origins", "trusted_sources", "webhook_allow", "webhook_deny", mode="before")
+    @field_validator(
+        "cors_origins", "trusted_sources", "trusted_proxies", "webhook_allow", "webhook_deny", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [word for part in value.split(",") if (word := part.strip())] if isinstance(value, str) else value
@@ -499,7 +518,7 @@ class Settings(BaseSettings):
             raise ValueError(f"expected + only as a whole level, as in measures/+/cpu, got {topic!r}")
         return topic
 
-    @field_validator("webhook_allow", "webhook_deny")
+    @field_validator("webhook_allow", "webhook_deny", "trusted_proxies")
     @classmethod
     def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         for network in networks:

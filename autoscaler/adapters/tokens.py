@@ -40,29 +40,36 @@ class TokenFile:
         self._clock = clock
         self._looked = clock()
         self._seen, self._tokens = self._read()
-        self.problem = ""
+        self._problem = ""
 
     def find(self, token: str) -> Token | None:
         """Which token it is; None where it is none, or none any more. Total."""
-        now = self._clock()
-        if not 0 <= now - self._looked < LOOK:  # also after the clock was set back
-            self._looked = now
-            self._look()
-        return self._tokens.find(token, now)
+        self._look()
+        return self._tokens.find(token, self._clock())
+
+    @property
+    def problem(self) -> str:
+        """Why the file is not in force as it stands; "" where it is."""
+        self._look()
+        return self._problem
 
     def _look(self) -> None:
+        now = self._clock()
+        if 0 <= now - self._looked < LOOK:  # not after the clock was set back
+            return
+        self._looked = now
         try:
             if self._mark() == self._seen:
-                self.problem = ""  # it was away, or as long as another before, and is back
+                self._problem = ""  # it was away, or as long as another before, and is back
                 return
             self._seen, self._tokens = self._read()
         except DeclarationError as error:
-            if str(error) != self.problem:
+            if str(error) != self._problem:
                 log.error("tokens not read again", problem=str(error))  # noqa: TRY400 - the text says all
-            self.problem = str(error)
+            self._problem = str(error)
         else:
             log.info("tokens read", tokens=len(self._tokens.tokens))
-            self.problem = ""
+            self._problem = ""
 
     def _mark(self) -> tuple[int, ...]:
         """What tells one state of the file from another."""
@@ -80,12 +87,12 @@ class TokenFile:
         except OSError as error:
             raise self._unreadable(error) from error
         if len(text) > MAX_BYTES:
-            raise DeclarationError((self._problem(f"expected at most {MAX_BYTES} bytes"),))
+            raise DeclarationError((self._fault(f"expected at most {MAX_BYTES} bytes"),))
         return seen, parse(text.decode(errors="replace"), str(self._path))
 
     def _unreadable(self, error: OSError) -> DeclarationError:
         reason = (error.strerror or str(error)).lower()
-        return DeclarationError((self._problem(f"expected a file that can be read: {reason}"),))
+        return DeclarationError((self._fault(f"expected a file that can be read: {reason}"),))
 
-    def _problem(self, expected: str) -> Problem:
+    def _fault(self, expected: str) -> Problem:
         return Problem(str(self._path), 1, 1, "tokens", expected)

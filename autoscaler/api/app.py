@@ -11,8 +11,9 @@ from starlette.routing import Route
 
 from autoscaler import __version__
 from autoscaler.api import alarms, condition, faults, groups, letters, measures, policies, senders, shadow, v2
-from autoscaler.api.authentication import Authentication, noauth
+from autoscaler.api.authentication import METRICS, OPEN, Authentication, noauth
 from autoscaler.api.callers import REQUEST_ID, RequestIds, SameOrigin
+from autoscaler.api.failures import Failures
 
 if TYPE_CHECKING:
     from autoscaler.api.identity import Authenticate
@@ -36,6 +37,8 @@ def create_app(
     readiness: Readiness,
     cors_origins: Sequence[str] = (),
     authenticate: Authenticate | None = None,
+    failures: Failures | None = None,
+    metrics_open: bool = True,
     aodh: v2.Options | None = None,
     beside: Shadow | None = None,
 ) -> FastAPI:
@@ -49,6 +52,8 @@ def create_app(
         readiness: what ``/readyz`` shows.
         cors_origins: origins whose pages may ask; none may change anything but these and the API's own.
         authenticate: who asks; None believes everybody's headers.
+        failures: makes those wait who show many wrong tokens; None makes nobody wait.
+        metrics_open: whether ``/metrics`` is shown to everybody.
         aodh: settings of Aodh's API.
         beside: of a controller that changes nothing.
     """
@@ -62,7 +67,7 @@ def create_app(
         policies.router(service),
         letters.router(service),
         shadow.router(service, beside),
-        condition.router(service, metrics, readiness),
+        condition.router(service, metrics, readiness, metrics_open=metrics_open),
         v2.router(service, aodh or v2.Options()),
     ):
         app.include_router(router)
@@ -71,7 +76,13 @@ def create_app(
     if beside is not None:
         app.add_middleware(shadow.Unchanging, open_routes=sending)
     # the last that is added is the first that is asked; a page's preflight bears no token
-    app.add_middleware(Authentication, authenticate=authenticate or noauth())
+    app.add_middleware(
+        Authentication,
+        authenticate=authenticate or noauth(),
+        failures=failures or Failures(0, clock=float),
+        refused=metrics.refused,
+        open_paths=OPEN | {METRICS} if metrics_open else OPEN,
+    )
     app.add_middleware(SameOrigin, allowed=cors_origins)
     if cors_origins:
         app.add_middleware(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
+import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from starlette.requests import Request
 
+from autoscaler.api.failures import Failures
 from autoscaler.api.faults import RETRY_AFTER, RefusedError, refusal
 from autoscaler.api.identity import Authenticate, Identity, with_implied
+from autoscaler.api.refusals import Refusal, Refused
 from autoscaler.declarations.tokens import Token, is_own
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.window import ANY_PROJECT
@@ -29,13 +34,14 @@ OPEN: Final = frozenset(
         "/healthz",
         "/readyz",
         "/livez",
-        "/metrics",
         "/docs",
         "/docs/oauth2-redirect",
         "/openapi.json",
     )
 )
 """Paths that nobody is asked for a token at."""
+METRICS: Final = "/metrics"
+"""One more, where the settings say so."""
 
 BEARER: Final = 'Bearer realm="autoscaler"'
 
@@ -105,7 +111,7 @@ def by_tokens(own: OwnTokens) -> Authenticate:
     """Whoever shows one of the controller's own tokens, see :func:`token_of`."""
 
     async def authenticate(request: Request) -> Identity:
-        if request.scope["path"] in OPEN:
+        if request.state.open:
             return _anonymous(request)
         token = token_of(request)
         identity = _own(own, token, request)
@@ -129,7 +135,7 @@ def keystone(tokens: Tokens, uri: str, *, own: OwnTokens | None = None) -> Authe
     headers = {"WWW-Authenticate": challenge if own is None else f"{challenge}, {BEARER}"}
 
     async def authenticate(request: Request) -> Identity:
-        if request.scope["path"] in OPEN:
+        if request.state.open:
             return _anonymous(request)
         token = token_of(request)
         identity = None if own is None else _own(own, token, request)
@@ -198,11 +204,28 @@ def _anonymous(request: Request) -> Identity:
 
 
 class Authentication:
-    """Puts who asks beside each request, or refuses it."""
+    """Puts who asks beside each request, or refuses it.
 
-    def __init__(self, app: ASGIApp, authenticate: Authenticate) -> None:
+    Args:
+        open_paths: where nobody is asked for a token.
+        failures: makes those wait who show many wrong ones.
+        refused: told of each that is refused.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticate: Authenticate,
+        *,
+        failures: Failures,
+        refused: Refused,
+        open_paths: Collection[str] = OPEN,
+    ) -> None:
         self._app = app
         self._authenticate = authenticate
+        self._open = frozenset(open_paths)
+        self._failures = failures
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -210,16 +233,53 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
+        request.state.open = scope["path"] in self._open
         try:
-            request.state.identity = await self._authenticate(request)
+            request.state.identity = await self._identity(request)
         except RefusedError as error:
             await refusal(scope["path"], error)(scope, receive, send)
-        except TemporaryError as error:
-            log.warning("token not looked at", error=str(error))
-            away = RefusedError(503, "Keystone cannot be asked at the moment", {"Retry-After": RETRY_AFTER})
-            await refusal(scope["path"], away)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _identity(self, request: Request) -> Identity:
+        """Who asks. Raises RefusedError."""
+        address, token = _address(request), "" if request.state.open else token_of(request)
+        if not token:
+            return await self._asked(request, Refusal.NO_TOKEN)
+        wait = self._failures.wait(address, token)
+        if wait:
+            self._refused(Refusal.TOO_MANY_WRONG_TOKENS)
+            message = "too many wrong tokens were shown from this address"
+            raise RefusedError(429, message, {"Retry-After": str(math.ceil(wait))})
+        try:
+            identity = await self._asked(request, Refusal.WRONG_TOKEN)
+        except RefusedError as error:
+            match error.status:
+                case 401:
+                    self._failures.wrong(address, token)
+                    log.info("wrong token", address=address)
+                case 503:
+                    self._failures.unknown(address, token)
+                case _:
+                    self._failures.good(address, token)
+            raise
+        except BaseException:
+            self._failures.unknown(address, token)
+            raise
+        self._failures.good(address, token)
+        return identity
+
+    async def _asked(self, request: Request, refusal: Refusal) -> Identity:
+        try:
+            return await self._authenticate(request)
+        except RefusedError as error:
+            if error.status == 401:
+                self._refused(refusal)
+            raise
+        except TemporaryError as error:
+            log.warning("token not looked at", error=str(error))
+            away = "Keystone cannot be asked at the moment"
+            raise RefusedError(503, away, {"Retry-After": RETRY_AFTER}) from error
 
 
 def _name(request: Request, header: str) -> str:
@@ -231,4 +291,8 @@ def _name(request: Request, header: str) -> str:
 
 
 def _address(request: Request) -> str:
-    return "" if request.client is None else request.client.host
+    """Where a request comes from; "" where nobody knows, or where a proxy says what is no address."""
+    try:
+        return "" if request.client is None else str(ipaddress.ip_address(request.client.host))
+    except ValueError:
+        return ""

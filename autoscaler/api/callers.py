@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 
 from autoscaler.api.faults import RefusedError, fault_at
-from autoscaler.api.identity import ADMIN, MEMBER, READER, SERVICE, Identity, identity_of
+from autoscaler.api.identity import ADMIN, MEMBER, MONITOR, READER, SERVICE, Identity, identity_of
 from autoscaler.declarations.tokens import Sends
 from autoscaler.scaling.group import Actor
 
@@ -112,6 +112,7 @@ def needs(role: str) -> Any:
 READS = needs(READER)
 CHANGES = needs(MEMBER)
 OPERATES = needs(ADMIN)
+MONITORS = needs(MONITOR)
 
 
 def _caller(request: Request) -> Actor:

@@ -11,7 +11,9 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from autoscaler import __version__
 from autoscaler.api.asked import NO_QUERY
-from autoscaler.api.callers import OPERATES
+from autoscaler.api.authentication import METRICS
+from autoscaler.api.callers import MONITORS, OPERATES
+from autoscaler.api.identity import Asker
 from autoscaler.api.metrics import CONTENT_TYPE, Metrics
 from autoscaler.api.wire import ReadyAnswer, ReplicaAnswer, SourceAnswer, StatusAnswer
 from autoscaler.errors import TemporaryError
@@ -26,7 +28,13 @@ PATIENCE: Final = 3.0
 """Seconds that a probe or a scrape waits for the store; shorter than what probes usually wait."""
 
 
-def router(service: Service, metrics: Metrics, readiness: Callable[[], Awaitable[list[str]]]) -> APIRouter:
+UNTOLD: Final = "something; the log and /v1/status say what"
+"""In the place of names of files and hosts, where strangers ask."""
+
+
+def router(
+    service: Service, metrics: Metrics, readiness: Callable[[], Awaitable[list[str]]], *, metrics_open: bool
+) -> APIRouter:
     """The paths."""
     paths = APIRouter(tags=["condition"])
 
@@ -36,12 +44,15 @@ def router(service: Service, metrics: Metrics, readiness: Callable[[], Awaitable
         return {"status": "ok"}
 
     @paths.get("/readyz", dependencies=[NO_QUERY], response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}})
-    async def readyz() -> Response:
-        """Whether the controller does its work, and what is missing where it does not."""
+    async def readyz(asker: Asker) -> Response:
+        """Whether the controller does its work; the operator is told what is missing where it does not."""
         missing = await _missing(readiness)
-        return JSONResponse({"missing": missing}, 503 if missing else 200)
+        shown = missing if asker.sees_all else [UNTOLD][: len(missing)]
+        return JSONResponse({"missing": shown}, 503 if missing else 200)
 
-    @paths.get("/metrics", dependencies=[NO_QUERY], response_class=PlainTextResponse)
+    monitors = [] if metrics_open else [MONITORS]
+
+    @paths.get(METRICS, dependencies=[NO_QUERY, *monitors], response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """For Prometheus, in its text format."""
         return Response(metrics.text(service.runner, await _groups(service)), media_type=CONTENT_TYPE)
@@ -49,7 +60,7 @@ def router(service: Service, metrics: Metrics, readiness: Callable[[], Awaitable
     @paths.get("/v1/status", dependencies=[NO_QUERY, OPERATES])
     async def status() -> StatusAnswer:
         """This controller, its replicas and its sources."""
-        return _status(service)
+        return _status(service, await _missing(readiness))
 
     return paths
 
@@ -72,7 +83,7 @@ async def _groups(service: Service) -> Sequence[GroupView]:
         return ()
 
 
-def _status(service: Service) -> StatusAnswer:
+def _status(service: Service, missing: list[str]) -> StatusAnswer:
     runner = service.runner
     replicas = [
         ReplicaAnswer(
@@ -89,6 +100,7 @@ def _status(service: Service) -> StatusAnswer:
     ]
     return StatusAnswer(
         version=__version__,
+        missing=missing,
         generation=service.generation,
         replicas=replicas,
         lag=runner.lag.newest,

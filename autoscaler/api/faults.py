@@ -29,6 +29,7 @@ CODES: Final = {
     409: "conflict",
     413: "too long",
     415: "unsupported media type",
+    429: "too many requests",
     500: "internal error",
     503: "unavailable",
 }
@@ -50,7 +51,7 @@ class RefusedError(Exception):
     """Whoever asks may not, or has not said who they are.
 
     Args:
-        status: 400, 401, 403 or 503.
+        status: 400, 401, 403, 429 or 503.
         message: for people.
         headers: to be sent with it.
     """

@@ -23,7 +23,7 @@ SERVICE: Final = "service"
 MONITOR: Final = "monitor"
 ANONYMOUS: Final = "anonymous"
 
-_IMPLIED: Final = {ADMIN: frozenset((MEMBER, READER)), MEMBER: frozenset((READER,))}
+_IMPLIED: Final = {ADMIN: frozenset((MEMBER, READER, MONITOR)), MEMBER: frozenset((READER,))}
 
 
 @dataclass(frozen=True, slots=True)

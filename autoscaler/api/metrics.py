@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autoscaler.alarms.agreement import Sums
     from autoscaler.alarms.alarm import Alarm
     from autoscaler.alarms.evaluation import Transition
+    from autoscaler.api.refusals import Refusal
     from autoscaler.engine.run import Runner
     from autoscaler.engine.service import GroupView
     from autoscaler.errors import Rejection
@@ -51,6 +52,9 @@ class Metrics:
         )
         self._rejected = Counter(
             "autoscaler_measures_rejected", "Measures not taken, by reason.", ["reason"], registry=registry
+        )
+        self._refused = Counter(
+            "autoscaler_api_refused", "Requests turned away before any path saw them.", ["reason"], registry=registry
         )
         self._evaluations = Counter("autoscaler_evaluations", "Evaluations of alarms.", registry=registry)
         self._transitions = Counter(
@@ -114,6 +118,10 @@ class Metrics:
     def rejected(self, rejection: Rejection, count: int) -> None:
         """See :class:`autoscaler.engine.listen.Listener`."""
         self._rejected.labels(rejection).inc(count)
+
+    def refused(self, refusal: Refusal) -> None:
+        """A request was turned away."""
+        self._refused.labels(refusal).inc()
 
     def evaluated(self, count: int, lag: float | None) -> None:
         """See :class:`autoscaler.engine.listen.Listener`."""

@@ -275,6 +275,9 @@ class StatusAnswer(Answer):
     generation: str
     """Content hash of the declarations in force."""
 
+    missing: list[str]
+    """What keeps the controller from doing its work, as `/readyz` says."""
+
     replicas: list[ReplicaAnswer]
     lag: float
     """Age in seconds of the newest measure of the last batch."""

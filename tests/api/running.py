@@ -22,6 +22,7 @@ from autoscaler.adapters.sources.gnocchi import GnocchiDecoder
 from autoscaler.adapters.sources.remote_write import decode as decode_remote_write
 from autoscaler.adapters.targets.dry_run import DryRunTarget
 from autoscaler.api import create_app
+from autoscaler.api.failures import Failures
 from autoscaler.api.identity import Authenticate
 from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import Decoders
@@ -141,6 +142,8 @@ async def running(
     *,
     declared: str = DECLARED,
     authenticate: Authenticate | None = None,
+    failures: Failures | None = None,
+    metrics_open: bool = True,
     trusted: bool = False,
 ) -> AsyncIterator[Api]:
     """A controller at work, its group already looked at."""
@@ -160,6 +163,8 @@ async def running(
         readiness=readiness,
         cors_origins=cors_origins,
         authenticate=authenticate,
+        failures=failures,
+        metrics_open=metrics_open,
     )
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 4711))
     async with (

@@ -14,6 +14,7 @@ import pytest
 
 from autoscaler.adapters.tokens import TokenFile
 from autoscaler.api import authentication
+from autoscaler.api.failures import Failures
 from autoscaler.declarations.tokens import Sends, line, new_token
 from autoscaler.ports import DeadLetter
 from tests.api.running import NOW, Api, running
@@ -147,6 +148,71 @@ async def test_keystone_is_not_asked_about_ours_while_it_is_away(beside: tuple[A
     assert await names(api, owners.of("operator")) == EVERYTHING
     assert await names(api, {"x-auth-token": "ast_" + "x" * 43}) == ["401"]
     assert await names(api, {"x-auth-token": "rita:shop:reader"}) == ["503"]
+
+
+# --- strangers -------------------------------------------------------------------------------------------------------
+
+
+async def test_who_shows_many_wrong_tokens_has_to_wait_and_nobody_else(owners: Owners) -> None:
+    tokens, clock = Tokens(), [0.0]
+    asked = authentication.keystone(tokens, "http://k:5000/v3", own=owners.file())
+    failures = Failures(6, clock=lambda: clock[0])
+    async with running(declared=DECLARED, authenticate=asked, failures=failures) as api:
+        good = [{"x-auth-token": "rita:shop:reader"}, owners.of("operator")]
+        before = [await names(api, headers) for headers in good]
+        guesses = [await api.client.get("/v1/alarms", headers={"x-auth-token": f"guess{n}"}) for n in range(9)]
+        asked_by_then = len(tokens.asked)
+        meanwhile = [await names(api, headers) for headers in good]
+        unseen = await api.client.get("/v2/alarms", headers=owners.of("reader"))
+        probes = [(await api.client.get(path, headers=owners.of("reader"))).status_code for path in ("/healthz", "/")]
+        clock[0] += float(unseen.headers["retry-after"])
+        later = await names(api, owners.of("reader"))
+        metrics = (await api.client.get("/metrics")).text
+
+    assert [answer.status_code for answer in guesses] == [401] * 6 + [429] * 3
+    assert guesses[-1].json()["error"]["code"] == "too many requests"
+    assert asked_by_then == 1 + 6  # Keystone was not asked about the others
+    assert meanwhile == before == [["busy", "slow"], EVERYTHING]
+    assert (unseen.status_code, unseen.headers["retry-after"]) == (429, "10")
+    assert unseen.json()["error_message"]["faultcode"] == "Client"
+    assert (probes, later) == ([200, 200], ["busy", "slow"])
+    assert 'autoscaler_api_refused_total{reason="wrong token"} 6.0' in metrics
+    assert 'autoscaler_api_refused_total{reason="too many wrong tokens"} 4.0' in metrics
+
+
+async def test_a_keystone_that_is_away_makes_nobody_a_failure() -> None:
+    tokens = Tokens(away=True)
+    failures = Failures(3, clock=lambda: 0.0)
+    asked = authentication.keystone(tokens, "http://k:5000/v3")
+    async with running(declared=DECLARED, authenticate=asked, failures=failures) as api:
+        away = [await names(api, {"x-auth-token": f"u{number}:shop:reader"}) for number in range(9)]
+        tokens.away = False
+        back = await names(api, {"x-auth-token": "u9:shop:reader"})
+
+    assert (away, back) == ([["503"]] * 9, ["busy", "slow"])
+
+
+@pytest.mark.parametrize(
+    ("who", "status"), [("", 401), ("reader", 403), ("member", 403), ("agent", 403), ("monitor", 200), ("admin", 200)]
+)
+async def test_metrics_may_be_closed_to_strangers(owners: Owners, who: str, status: int) -> None:
+    asked = authentication.by_tokens(owners.file())
+    async with running(authenticate=asked, metrics_open=False) as api:
+        answer = await api.client.get("/metrics", headers=owners.of(who) if who else {})
+
+    assert answer.status_code == status
+    assert ("autoscaler_group_size" in answer.text) is (status == 200)
+
+
+async def test_strangers_are_not_told_what_is_missing(api: Api, owners: Owners) -> None:
+    api.missing += ["redis://10.0.0.7 is away", "declarations: /etc/autoscaler/rules/a.yaml:1:1: …"]
+    for headers in ({}, owners.of("reader")):
+        answer = await api.client.get("/readyz", headers=headers)
+        told = {"missing": ["something; the log and /v1/status say what"]}
+        assert (answer.status_code, answer.json()) == (503, told)
+
+    assert (await api.client.get("/v1/status", headers=owners.of("operator"))).json()["missing"] == api.missing
+    assert (await api.client.get("/v1/status", headers=owners.of("member"))).status_code == 403
 
 
 # --- sending ---------------------------------------------------------------------------------------------------------

@@ -116,6 +116,12 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(
             {"AUTH": "none"}, "AUTOSCALER_AUTH: expected 'noauth', 'keystone' or 'tokens', got 'none'", id="auth"
         ),
+        pytest.param(
+            {"TRUSTED_PROXIES": "10.0.0.1, proxy.example.org"},
+            "AUTOSCALER_TRUSTED_PROXIES: expected networks such as 10.1.0.0/16, got 'proxy.example.org': "
+            "'proxy.example.org' does not appear to be an IPv4 or IPv6 network",
+            id="proxy-by-name",
+        ),
         pytest.param({"AUTH": "tokens"}, "AUTOSCALER_TOKENS: expected with AUTOSCALER_AUTH=tokens", id="no-tokens"),
         pytest.param(
             {"TOKENS": __file__},
@@ -227,6 +233,19 @@ def test_this_machine_has_several_names(api: str, host: str, port: int) -> None:
     read = load(api=api)
 
     assert (read.api_host, read.api_port) == (host, port)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({}, True),
+        ({"metrics_open": False}, False),
+        ({"api": "0.0.0.0:1", "auth_force": True}, False),
+        ({"api": "0.0.0.0:1", "auth_force": True, "metrics_open": True}, True),
+    ],
+)
+def test_metrics_are_open_on_this_machine_only_unless_it_is_said(settings: dict[str, Any], shown: bool) -> None:  # noqa: FBT001
+    assert load(**settings).shows_metrics is shown
 
 
 def test_an_open_door_can_be_insisted_on() -> None:
