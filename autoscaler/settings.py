@@ -44,7 +44,7 @@ COMMANDS_TOKEN: Final = "AUTOSCALER_TOKEN"  # noqa: S105 - a name
 """The token that commands show to the controller; no setting either."""
 
 _SCHEMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "redis_url": ("redis", "rediss", "unix"),
+    "redis_url": ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix"),
     "mqtt_url": ("mqtt", "mqtts"),
     "amqp_url": ("amqp", "amqps"),
     "notify_url": ("amqp", "amqps"),
@@ -56,6 +56,9 @@ _SCHEMES: Final[Mapping[str, tuple[str, ...]]] = {
     "heat_url": ("http", "https"),
     "zaqar_url": ("http", "https"),
 }
+CLUSTER: Final = "+cluster"
+"""The end of the scheme of a Redis Cluster's URL."""
+_REDIS_PORT: Final = 6379
 _INTERFACES: Final = ("internal", "public", "admin")
 
 SHADOW: Final = ".shadow"
@@ -302,7 +305,8 @@ class Settings(BaseSettings):
     project's whose token comes with it, and only the word of an admin or a service counts."""
 
     redis_url: str | None = Field(default=None, repr=False)
-    """Redis or Valkey; `redis://`, `rediss://` or `unix://`. A server of its own is started where it is not set."""
+    """Redis or Valkey; `redis://`, `rediss://` or `unix://`. A cluster: `redis+cluster://HOST:PORT,HOST:PORT` or
+    `rediss+cluster://`, with some of its nodes. A server of its own is started where it is not set."""
 
     allow_volatile_redis: bool = False
     """Be ready also with a Redis that may evict keys or keeps nothing on disk."""
@@ -497,6 +501,9 @@ class Settings(BaseSettings):
         if scheme not in schemes:
             shown = " or ".join(f"{scheme}://" for scheme in schemes)
             raise ValueError(f"expected a URL that begins with {shown}")
+        if scheme.endswith(CLUSTER):
+            cluster_nodes(url)
+            return url
         try:
             parts = urlsplit(url)
             whole = parts.path if scheme == "unix" else parts.hostname
@@ -642,6 +649,27 @@ def load(**overrides: Any) -> Settings:
     except ValidationError as error:
         raise SettingsError("\n".join(_explained(detail) for detail in error.errors(include_url=False))) from None
     return found.beside() if found.shadow else found
+
+
+def cluster_nodes(url: str) -> list[tuple[str, int]]:
+    """Hosts and ports of the nodes that a Redis Cluster's URL names.
+
+    Raises:
+        ValueError: it names none, or what no cluster has; the text shows no password.
+    """
+    parts = urlsplit(url)
+    if parts.path.strip("/") not in {"", "0"}:
+        raise ValueError("expected no database, or 0: a cluster has no other")
+    try:
+        # no password is among them, unless it is not quoted: so they are not shown
+        places = [urlsplit(f"//{place}") for place in parts.netloc.rpartition("@")[2].split(",")]
+        nodes = [(place.hostname, place.port or _REDIS_PORT) for place in places]
+    except ValueError:
+        nodes = []
+    found = [(host, port) for host, port in nodes if host]
+    if not found or len(found) < len(nodes):
+        raise ValueError(f"expected HOST:PORT,HOST:PORT after {parts.scheme}://")
+    return found
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

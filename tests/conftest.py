@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import MosquittoServer, RabbitServer, RedisServer, ValkeyServer
+from tests.servers import MosquittoServer, RabbitServer, RedisCluster, RedisServer, ValkeyServer, valkey_program
 
 
 @pytest.fixture(autouse=True)
@@ -17,15 +17,32 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
+def redis_server() -> Iterator[RedisServer]:
     with RedisServer() as server:
-        yield server.url
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    return redis_server.url
 
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
     with ValkeyServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> Iterator[RedisCluster]:
+    with RedisCluster(valkey_program()) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

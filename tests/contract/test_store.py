@@ -1,15 +1,14 @@
-"""What every store does, asked of each of them: memory, Redis, Valkey."""
+"""What every store does, asked of each of them: memory, Redis, Valkey, and clusters of both."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-import redis
 from msgspec.structs import replace
 
 from autoscaler.adapters.memory import MemoryStore
@@ -52,7 +51,6 @@ from autoscaler.ports import (
 from autoscaler.scaling.decision import Decision, Reason
 from autoscaler.scaling.group import Actor, Bound, GroupRecord, Limits, Pause
 from autoscaler.scaling.policy import Order
-from tests.servers import RedisServer, free_port
 
 T = 1_700_000_000.0
 LEASE = 30.0
@@ -84,24 +82,13 @@ class Bench:
         return [(item.kind, item.key, item.due) for item in claimed.items]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisServer]:
-    """A cluster of one, which refuses a script that touches two shards."""
-    with RedisServer(None, "--cluster-enabled", "yes", "--cluster-port", str(free_port())) as server:
-        client = redis.Redis(port=server.port)
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
-            pass
-        client.close()
-        yield server
-
-
 @pytest.fixture(
     params=[
         pytest.param("memory", id="memory"),
         pytest.param("redis", id="redis", marks=pytest.mark.service),
         pytest.param("valkey", id="valkey", marks=pytest.mark.service),
-        pytest.param("cluster", id="cluster", marks=pytest.mark.service),
+        pytest.param("redis_cluster", id="redis-cluster", marks=pytest.mark.service),
+        pytest.param("valkey_cluster", id="valkey-cluster", marks=pytest.mark.service),
     ]
 )
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:

@@ -74,8 +74,24 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         pytest.param(
             {"REDIS_URL": "http://:secret@host"},
-            "AUTOSCALER_REDIS_URL: expected a URL that begins with redis:// or rediss:// or unix://",
+            "AUTOSCALER_REDIS_URL: expected a URL that begins with redis:// or rediss:// or redis+cluster:// or "
+            "rediss+cluster:// or unix://",
             id="redis",
+        ),
+        pytest.param(
+            {"REDIS_URL": "redis+cluster://ops:secret@one:1,:2"},
+            "AUTOSCALER_REDIS_URL: expected HOST:PORT,HOST:PORT after redis+cluster://",
+            id="redis-cluster-without-a-host",
+        ),
+        pytest.param(
+            {"REDIS_URL": "redis+cluster://one:port"},
+            "AUTOSCALER_REDIS_URL: expected HOST:PORT,HOST:PORT after redis+cluster://",
+            id="redis-cluster-without-a-port",
+        ),
+        pytest.param(
+            {"REDIS_URL": "rediss+cluster://one:1,two:2/3"},
+            "AUTOSCALER_REDIS_URL: expected no database, or 0: a cluster has no other",
+            id="redis-cluster-with-a-database",
         ),
         pytest.param(
             {"MQTT_URL": "mqtt://"},

@@ -1,37 +1,31 @@
-"""Calls of our functions in Redis: the library is loaded when missing, errors are translated, each has a deadline."""
+"""Calls of our functions in Redis: sent to who has the shard, loaded where missing, each with a deadline."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from autoscaler.adapters.redis.servers import UNSETTLED, Command, Node, servers_of
 from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.ports import STATE_FORM, refusal
 from autoscaler.redaction import redacted
 
-if TYPE_CHECKING:
-    from redis.asyncio.client import Pipeline
-
 _Answer = TypeVar("_Answer")
 
-CONNECTIONS = 32
-"""At a time; calls beyond that wait for one to be free, within their deadline."""
-
-WAITS = 2000
-"""At a time: one for each stream that is waited for, at most."""
+UNSETTLED_PAUSE = 0.05
+"""Seconds before a cluster that is being changed is asked again."""
+NOBODY = "nobody has the slot"
 
 LIBRARIES = "autoscaler_"
 """What the names of ours begin with, of whatever version."""
@@ -76,36 +70,26 @@ class Call:
 
 
 class Caller:
-    """A connection pool, the functions, and what both can get wrong.
+    """The functions, wherever they run, and what can go wrong with them.
+
+    Of a cluster a shard is one slot, so calls go to whoever has it, those of each node together and all nodes at once.
+    A slot that is being moved is not followed half-way: a script would find half of its shard. The call waits a while
+    for the slot to be wholly here or there.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        url: ``redis://``, ``rediss://`` or ``unix://``; ``redis+cluster://`` or ``rediss+cluster://`` for a cluster.
         deadline: seconds in which each call must have been answered.
-        clock: takes the place of the server's clock; for tests, that need one they can set.
+        clock: takes the place of the servers' clock; for tests, that need one they can set.
+
+    Raises:
+        ValueError: the URL is none.
     """
 
     def __init__(self, url: str, *, deadline: float, clock: Callable[[], float] | None = None) -> None:
         self.shown = redacted(url)
         self._deadline = deadline
         self._clock = clock
-        options: dict[str, Any] = {
-            "socket_connect_timeout": deadline,
-            # ours is the only deadline: the client's own would end waits, and it can swallow a task's cancellation
-            "socket_timeout": None,
-            # what must be repeated is repeated by those who know whether it may be
-            "retry": Retry(NoBackoff(), 0),
-        }
-        try:
-            pool = redis.asyncio.BlockingConnectionPool.from_url(
-                url, max_connections=CONNECTIONS, timeout=deadline, **options
-            )
-        except ValueError as error:
-            raise ValueError(f"{self.shown}: not a URL of a Redis: {error}") from error
-        self._client = redis.asyncio.Redis.from_pool(pool)
-        # a pool of their own: waiting takes no connection from calls, and lasts longer than any of them may
-        waits = redis.asyncio.ConnectionPool.from_url(url, max_connections=WAITS, **options)
-        self._waits = redis.asyncio.Redis.from_pool(waits)
-        self._one_slot = False  # True means that the server takes no command about several shards
+        self._servers = servers_of(url, deadline=deadline)
 
     async def __call__(self, calls: Sequence[Call]) -> list[Any]:
         """The answers in the order asked; the calls travel together, and each is atomic for itself.
@@ -113,7 +97,27 @@ class Caller:
         Raises:
             TemporaryError: at least one of them has failed or was not answered; any of them may have happened.
         """
-        return await self.bounded(self._call(calls)) if calls else []
+        if not calls:
+            return []
+        now = "" if self._clock is None else repr(self._clock())
+        asked = [
+            Command(
+                call.prefix,
+                ("FCALL", f"{library().name}_{call.function}", 1, call.prefix, now, _encode(call.asked), call.data),
+            )
+            for call in calls
+        ]
+        return await self.bounded(self._answers(asked))
+
+    async def plain(self, key: str, *words: str | bytes | float) -> Any:
+        """The answer to a command that is no function of ours, from whoever has ``key``. Raises TemporaryError."""
+        (answer,) = await self.bounded(self._answers([Command(key, words)]))
+        return answer
+
+    async def nodes(self) -> Collection[Node]:
+        """Every server that has some of the state. Raises TemporaryError."""
+        await self.bounded(self._servers.settle())
+        return self._servers.known()
 
     async def bounded(self, work: Coroutine[Any, Any, _Answer], *, patience: float = 0.0) -> _Answer:
         """``work`` within the deadline, its errors translated; ``patience`` seconds later where it waits that long."""
@@ -122,15 +126,12 @@ class Caller:
             async with asyncio.timeout(deadline):
                 return await work
         except TimeoutError as error:
+            self._servers.doubt()
             raise TemporaryError(f"{self.shown}: no answer within {deadline:g} s") from error
         except (RedisError, OSError) as error:
             if (form := _newer(error)) is not None:
                 raise UnknownStateError(f"{self.shown}: {refusal(form)}") from error
-            raise TemporaryError(f"{self.shown}: {error}") from error
-
-    def plain(self, *command: str | bytes | float) -> Coroutine[Any, Any, Any]:
-        """A command that is no function of ours, to be bounded or combined."""
-        return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+            raise TemporaryError(f"{self.shown}: {_explained(error)}") from error
 
     async def news(self, streams: Mapping[str, str], *, patience: float) -> None:
         """Wait for an entry of any stream after the id that is given for it, for ``patience`` seconds at most.
@@ -141,13 +142,9 @@ class Caller:
         await self.bounded(self._news(streams, patience), patience=patience)
 
     async def _news(self, streams: Mapping[str, str], patience: float) -> None:
-        if not self._one_slot:
-            try:
-                return await self._read(streams, patience)
-            except ResponseError as error:
-                if "same slot" not in str(error):
-                    raise
-                self._one_slot = True
+        await self._servers.settle()
+        if not self._servers.parted:
+            return await self._read(streams, patience)
         try:
             async with asyncio.TaskGroup() as reads:
                 tasks = [reads.create_task(self._read({key: after}, patience)) for key, after in streams.items()]
@@ -160,51 +157,105 @@ class Caller:
     async def _read(self, streams: Mapping[str, str], patience: float) -> None:
         # 0 would be for ever
         block = max(1, math.ceil(patience * 1000))
-        command = ("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", *streams.keys(), *streams.values())
-        await self._waits.execute_command(*command)  # type: ignore[no-untyped-call]
+        node = self._servers.of(next(iter(streams)))
+        if node is None:
+            raise ClusterDownError(NOBODY)
+        try:
+            await node.wait(("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", *streams.keys(), *streams.values()))
+        except MovedError as error:
+            self._servers.moved(error)
+        except UNSETTLED:
+            await asyncio.sleep(UNSETTLED_PAUSE)
+        except (RedisError, OSError):
+            self._servers.doubt()
+            raise
 
-    async def _call(self, calls: Sequence[Call]) -> list[Any]:
-        answers = await self._send(calls)
-        missing = [number for number, answer in enumerate(answers) if _is_missing(answer)]
-        if missing:
-            await self._load()
-            repeated = await self._send([calls[number] for number in missing])
-            for number, answer in zip(missing, repeated, strict=True):
-                answers[number] = answer
+    async def _answers(self, asked: Sequence[Command]) -> list[Any]:
+        """The answers in the order asked; what a cluster did not do is asked again until its slots have settled."""
+        answers: list[Any] = [None] * len(asked)
+        left: Sequence[int] = range(len(asked))
+        clock = asyncio.get_running_loop().time
+        end, repeated = clock() + self._deadline / 2, False
+        while True:
+            await self._servers.settle()
+            await self._spread(asked, left, answers)
+            left = [number for number in left if isinstance(answers[number], UNSETTLED)]
+            if not left or clock() >= end:
+                break
+            moved = [error for number in left if isinstance(error := answers[number], MovedError)]
+            for error in moved:
+                self._servers.moved(error)
+            if len(moved) < len(left):
+                self._servers.doubt()
+            if repeated or len(moved) < len(left):
+                await asyncio.sleep(UNSETTLED_PAUSE)
+            repeated = True
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
         return answers
 
-    async def _send(self, calls: Sequence[Call]) -> list[Any]:
-        now = "" if self._clock is None else repr(self._clock())
-        pipeline: Pipeline = self._client.pipeline(transaction=False)
-        for call in calls:
-            name = f"{library().name}_{call.function}"
-            pipeline.execute_command("FCALL", name, 1, call.prefix, now, _encode(call.asked), call.data)
-        return await pipeline.execute(raise_on_error=False)
+    async def _spread(self, asked: Sequence[Command], numbers: Sequence[int], answers: list[Any]) -> None:
+        """Send some of the commands to where they belong, and note the answers."""
+        nodes: defaultdict[Node, list[int]] = defaultdict(list)
+        for number in numbers:
+            node = self._servers.of(asked[number].key)
+            if node is None:
+                answers[number] = ClusterDownError(NOBODY)
+            else:
+                nodes[node].append(number)
 
-    async def _load(self) -> None:
+        async def ask(node: Node, some: Sequence[int]) -> None:
+            for number, answer in zip(some, await self._asked(node, [asked[each].words for each in some]), strict=True):
+                answers[number] = answer
+
+        if len(nodes) == 1:
+            (only,) = nodes.items()
+            await ask(*only)
+            return
+        async with asyncio.TaskGroup() as calls:
+            for node, some in nodes.items():
+                calls.create_task(ask(node, some))
+
+    async def _asked(self, node: Node, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers of one server, errors among them; it learns the functions where it does not know them."""
         try:
-            await self.plain("FUNCTION", "LOAD", library().text)
-        except ResponseError as error:
-            # a replica that found them missing at the same time was quicker
-            if "already exists" not in str(error):
-                raise
+            answers = await node.send(commands)
+            missing = [number for number, answer in enumerate(answers) if _is_missing(answer)]
+            if missing:
+                await _load(node)
+                repeated = await node.send([commands[number] for number in missing])
+                for number, answer in zip(missing, repeated, strict=True):
+                    answers[number] = answer
+        except (RedisError, OSError) as error:
+            answers = [error] * len(commands)
+        if any(isinstance(answer, OSError | RedisConnectionError) for answer in answers):
+            self._servers.doubt()
+        return answers
 
     async def clear(self) -> int:
         """Remove the libraries of other versions; how many there were. Who still needs one loads it again."""
-        found = await self.bounded(self.plain("FUNCTION", "LIST", "LIBRARYNAME", f"{LIBRARIES}*"))
-        names = {_text(_fields(entry)[b"library_name"]) for entry in found} - {library().name}
-        for name in names:
-            with contextlib.suppress(TemporaryError):  # removed by another meanwhile
-                await self.bounded(self.plain("FUNCTION", "DELETE", name))
-        return len(names)
+        removed: set[str] = set()
+        for node in await self.nodes():
+            (found,) = await self.bounded(node.send([("FUNCTION", "LIST", "LIBRARYNAME", f"{LIBRARIES}*")]))
+            if isinstance(found, Exception):
+                raise TemporaryError(f"{self.shown}: {found}") from found
+            names = {_text(_fields(entry)[b"library_name"]) for entry in found} - {library().name}
+            # one may have been removed by another meanwhile
+            await self.bounded(node.send([("FUNCTION", "DELETE", name) for name in names]))
+            removed |= names
+        return len(removed)
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._client.aclose()
-        await self._waits.aclose()
+        await self._servers.close()
+
+
+async def _load(node: Node) -> None:
+    (answer,) = await node.send([("FUNCTION", "LOAD", library().text)])
+    # a replica that found them missing at the same time was quicker
+    if isinstance(answer, Exception) and "already exists" not in str(answer):
+        raise answer
 
 
 def _fields(answer: Any) -> dict[bytes, Any]:
@@ -224,3 +275,13 @@ def _newer(error: Exception) -> int | None:
 
 def _is_missing(answer: object) -> bool:
     return isinstance(answer, ResponseError) and "Function not found" in str(answer)
+
+
+def _explained(error: Exception) -> str:
+    match error:
+        case MovedError():
+            return f"slot {error.slot_id} goes from node to node"
+        case AskError():
+            return f"slot {error.slot_id} is being moved to {error.host}:{error.port}"
+        case _:
+            return str(error)

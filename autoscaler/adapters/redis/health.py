@@ -2,31 +2,84 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError
 
 from autoscaler.errors import TemporaryError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from autoscaler.adapters.redis.calls import Caller
+    from autoscaler.adapters.redis.servers import Node
+
+CLOCKS_APART: Final = 1.0
+"""Seconds by which the clocks of a cluster's nodes may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Health:
+    """Of one server.
+
+    Attributes:
+        faults: in words.
+        ahead: seconds that its clock is ahead of this process' own count of seconds, whatever that begins with.
+        doubt: seconds by which that may be wrong.
+    """
+
+    faults: list[str]
+    ahead: float | None = None
+    doubt: float = 0.0
 
 
 async def faults(caller: Caller) -> list[str]:
-    """What is wrong with a server, in words; empty when nothing is. Total."""
+    """What is wrong with the servers, in words; empty when nothing is. Total."""
     try:
-        info = await caller.bounded(caller.plain("INFO"))
-        save = await caller.bounded(_save_points(caller))
+        nodes = await caller.nodes()
     except TemporaryError as error:
         return [str(error)]
-    return [f"{caller.shown}: {fault}" for fault in _faults(info, save)]
+    async with asyncio.TaskGroup() as looks:
+        seen = [looks.create_task(_health(caller, node, alone=len(nodes) == 1)) for node in nodes]
+    found = [look.result() for look in seen]
+    return [fault for health in found for fault in health.faults] + _apart(caller, found)
 
 
-async def _save_points(caller: Caller) -> str | None:
-    """When the server writes a snapshot, "" for never; None where it does not tell, as managed ones do not."""
+async def _health(caller: Caller, node: Node, *, alone: bool) -> _Health:
+    shown = caller.shown if alone else node.shown
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     try:
-        answer = await caller.plain("CONFIG", "GET", "save")
-    except ResponseError:
+        asked = [("TIME",), ("INFO",), ("CONFIG", "GET", "save"), ("CLUSTER", "INFO")]
+        time, info, save, cluster = await caller.bounded(node.send(asked))
+        ended = clock()
+        for answer in (time, info):
+            if isinstance(answer, Exception):
+                raise answer
+    except TemporaryError as error:
+        return _Health([str(error)])
+    except RedisError as error:
+        return _Health([f"{shown}: {error}"])
+    ahead = int(time[0]) + int(time[1]) / 1e6 - (begun + ended) / 2
+    found = _faults(info, _save_points(save))
+    if isinstance(cluster, bytes) and b"cluster_state:ok" not in cluster:
+        found.append("sees a cluster that is not whole: cluster_state is not ok")
+    return _Health([f"{shown}: {fault}" for fault in found], ahead, (ended - begun) / 2)
+
+
+def _apart(caller: Caller, found: Collection[_Health]) -> list[str]:
+    known = [(health.ahead, health.doubt) for health in found if health.ahead is not None]
+    if not known:
+        return []
+    least = max(ahead - doubt for ahead, doubt in known) - min(ahead + doubt for ahead, doubt in known)
+    return [f"{caller.shown}: the clocks of its nodes are {least:.1f} s apart"] if least > CLOCKS_APART else []
+
+
+def _save_points(answer: Any) -> str | None:
+    """When the server writes a snapshot, "" for never; None where it does not tell, as managed ones do not."""
+    if isinstance(answer, Exception):
         return None
     pairs = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
     (value,) = pairs.values()

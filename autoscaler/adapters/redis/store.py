@@ -78,7 +78,8 @@ class RedisStore:
     """See :class:`autoscaler.ports.Store`.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        url: ``redis://``, ``rediss://`` or ``unix://``; ``redis+cluster://HOST:PORT,HOST:PORT`` or
+            ``rediss+cluster://`` for a cluster.
         namespace: of all keys; deployments with different ones share a server undisturbed.
         shards: how many there are, where this namespace is new; a number that is stored already stands.
         deadline: seconds in which each call must have been answered.
@@ -130,7 +131,7 @@ class RedisStore:
         if self._shards:
             return
         key = f"{self._hub}shards"
-        known = await self._caller.bounded(self._caller.plain("GET", key))
+        known = await self._caller.plain(key, "GET", key)
         # before there were forms all was in the first one
         form = STATE_FORM if known is None else 1
         await self._caller([self._raising(self._hub, form, form)])
@@ -140,8 +141,8 @@ class RedisStore:
         if known is None and schema.form > 1:
             prefixes = self._prefixes_of(self._wanted_shards)
             await self._caller([self._raising(prefix, schema.form, schema.form) for prefix in prefixes])
-        await self._caller.bounded(self._caller.plain("SET", key, self._wanted_shards, "NX"))
-        stored = await self._caller.bounded(self._caller.plain("GET", key))
+        await self._caller.plain(key, "SET", key, self._wanted_shards, "NX")
+        stored = await self._caller.plain(key, "GET", key)
         if not stored:
             raise TemporaryError(f"{self._caller.shown}: {key} has just been deleted")
         self._form = schema.form
@@ -155,8 +156,8 @@ class RedisStore:
         return self._form
 
     async def _schema(self) -> Schema:
-        command = self._caller.plain("HMGET", f"{self._hub}schema", "form", "oldest", "by", "since")
-        form, oldest, by, since = await self._caller.bounded(command)
+        words = ("HMGET", f"{self._hub}schema", "form", "oldest", "by", "since")
+        form, oldest, by, since = await self._caller.plain(self._hub, *words)
         return Schema(int(form or 1), int(oldest or 1), (by or b"").decode(), float(since or 0))
 
     @staticmethod
@@ -206,10 +207,10 @@ class RedisStore:
         return list(texts)
 
     async def now(self) -> float:
-        """See :class:`autoscaler.ports.Store`."""
+        """See :class:`autoscaler.ports.Store`. Of a cluster, the clock of the node that has the hub."""
         if self._clock is not None:
             return self._clock()
-        seconds, micros = await self._caller.bounded(self._caller.plain("TIME"))
+        seconds, micros = await self._caller.plain(self._hub, "TIME")
         return int(seconds) + int(micros) / 1e6
 
     async def close(self) -> None:
@@ -484,7 +485,7 @@ class RedisStore:
 
     async def schema(self) -> Schema:
         """See :class:`autoscaler.ports.Store`."""
-        exists = await self._caller.bounded(self._caller.plain("GET", f"{self._hub}shards"))
+        exists = await self._caller.plain(self._hub, "GET", f"{self._hub}shards")
         return await self._schema() if exists else Schema()
 
     async def upgrade(self, by: str) -> Schema:
@@ -507,8 +508,8 @@ class RedisStore:
     async def generation(self) -> tuple[str, bytes] | None:
         """See :class:`autoscaler.ports.Store`."""
         await self._ready()
-        command = self._caller.plain("HMGET", f"{self._hub}declarations", "generation", "documents")
-        generation, documents = await self._caller.bounded(command)
+        words = ("HMGET", f"{self._hub}declarations", "generation", "documents")
+        generation, documents = await self._caller.plain(self._hub, *words)
         return None if generation is None else (generation.decode(), documents)
 
 
