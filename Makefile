@@ -8,9 +8,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ORACLE := .venv-oracle
 DURATION ?=
+FAULTS ?=
+SEED ?=
+ONLY ?=
+STORE ?=
+REPLICAS ?=
+BROKEN ?=
+DEAD_FOR ?=
 TRANSCRIPT ?=
 
-.PHONY: help setup run test test-heat quick service servers check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers bench docs clean
+.PHONY: help setup run test test-heat quick service servers check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos bench docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -108,6 +115,11 @@ peers: oracle keystone ceilometer aodh aodhclient schemathesis ## All of these
 
 shadow: setup ## Stand beside an Aodh and its Gnocchi, which AUTOSCALER_TEST_AODH_URL, _GNOCCHI_URL, _AODH_BROKER name, for DURATION seconds
 	AUTOSCALER_TEST_SHADOW_SECONDS=$(or $(DURATION),600) $(BIN)/pytest -q -s -m oracle tests/differential/test_live_shadow.py
+
+chaos: setup servers ## Faults of every kind, and whether anything was lost (FAULTS=1000 SEED=1; more in docs/guides/chaos.md)
+	@$(BIN)/python -m tests.chaos $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only '$(ONLY)') \
+	    $(if $(STORE),--store $(STORE)) $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(BROKEN),--broken $(BROKEN)) \
+	    $(if $(DEAD_FOR),--dead-for $(DEAD_FOR))
 
 bench: setup servers ## A measure published -> webhook received; what 100 000 alarms cost
 	$(BIN)/python bench/latency.py

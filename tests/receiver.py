@@ -84,8 +84,10 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver(tls: ssl.SSLContext | None = None, *, port: int = 0) -> AsyncIterator[Receiver]:
-    it = Receiver()
+async def receiver(
+    tls: ssl.SSLContext | None = None, *, port: int = 0, it: Receiver | None = None
+) -> AsyncIterator[Receiver]:
+    it = it or Receiver()
     server = await asyncio.start_server(it.serve, "127.0.0.1", port, ssl=tls)
     it.port = server.sockets[0].getsockname()[1]
     try:

@@ -18,6 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
+import psutil
 import redis
 
 from autoscaler.adapters.redis.embedded import server_program
@@ -26,8 +27,10 @@ SBIN = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin:/usr/local/opt/mosquitto/sb
 
 # Parent and guard of a server: a session of its own, whose every process ends when the pipe from us does. (A signal on
 # the parent's death would come with the end of the thread that forked, and would not reach a server's own children.)
+# To a server that may not write more a full disk is told as one, by an error.
 GUARD = """
 exec 3<&0 </dev/null
+trap '' XFSZ
 folder=$1; shift
 "$@" 3<&- & server=$!
 { read -r _ <&3; rm -rf "$folder"; kill -KILL 0; } &
@@ -62,6 +65,20 @@ class Child:
         self._guard.wait(30)
         assert self._guard.stdin is not None
         self._guard.stdin.close()
+
+    def end(self) -> None:
+        """Ask the program to end, and wait until it has."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        self._guard.wait(30)
+        self.kill()
+
+    def processes(self) -> list[psutil.Process]:
+        """Of the program and all that it has started."""
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self._guard.pid).children(recursive=True)
+        return []
 
 
 class Server(ABC):
@@ -123,6 +140,22 @@ class Server(ABC):
             self._children.pop().kill()
         while listens(self.port):
             time.sleep(0.001)
+
+    def end(self) -> None:
+        """Have it end in its own time, as for an upgrade; its folder stays and its port is free."""
+        while self._children:
+            self._children.pop().end()
+
+    def has_ended(self) -> bool:
+        """Whether it, or a part of it, has ended by itself."""
+        return any(child.has_ended() for child in self._children)
+
+    def limit_files(self, size_bytes: int) -> None:
+        """Let no file grow beyond a size any more, as on a disk that is full."""
+        for child in self._children:
+            for process in child.processes():
+                with suppress(psutil.NoSuchProcess):
+                    process.rlimit(psutil.RLIMIT_FSIZE, (size_bytes, size_bytes))
 
     def stop(self) -> None:
         """End it and remove its folder."""

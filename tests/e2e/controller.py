@@ -60,8 +60,12 @@ class ControllerProcess:
         """Of the process; None while there is none."""
         return None if self._process is None else self._process.pid
 
+    def has_ended(self) -> bool:
+        """Whether there is none, or it is dead."""
+        return self._process is None or self._process.poll() is not None
+
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it as a power cut would; one that is dead already is done with."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(30)
@@ -106,4 +110,8 @@ class ControllerProcess:
 
     def log(self) -> str:
         """What it said last."""
-        return self._log.read_text(errors="replace")[-5000:]
+        return self.whole_log()[-5000:]
+
+    def whole_log(self) -> str:
+        """All that it has said, since the first start."""
+        return self._log.read_text(errors="replace")
