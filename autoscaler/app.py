@@ -323,7 +323,7 @@ class _Live:
 
     async def serve(self, listening: socket.socket, embedded: EmbeddedServer | None) -> None:
         """Run until a signal says to end, then drain."""
-        service = Service(self._controller, self._runner)
+        service = Service(self._controller, self._runner, self._edges.read_again())
         app = self._edges.api(service, self._metrics, self._missing, self._shadow)
         server = _Server(
             uvicorn.Config(

@@ -30,6 +30,7 @@ from autoscaler.adapters.probes.octavia import OctaviaProbe
 from autoscaler.adapters.probes.prometheus import PrometheusProbe
 from autoscaler.adapters.reach import Guard
 from autoscaler.adapters.sources import aodh, ceilometer, remote_write
+from autoscaler.adapters.sources.again import Again, marking
 from autoscaler.adapters.sources.amqp import AmqpSource
 from autoscaler.adapters.sources.ceilometer import Reading
 from autoscaler.adapters.sources.decode import LIVE, Limits, decode
@@ -61,7 +62,7 @@ from autoscaler.engine.service import Service
 from autoscaler.engine.shadow import Shadow
 from autoscaler.engine.tell import NOTIFICATION
 from autoscaler.errors import PermanentError
-from autoscaler.ports import Action, Orchestration, Probe, Source, Target
+from autoscaler.ports import Action, Decoder, Orchestration, Probe, Source, Target
 from autoscaler.settings import Auth, Settings, SourceKind
 
 TEST_ROWS = 1000
@@ -162,7 +163,9 @@ class Edges:
         trusts = keystone if settings.auth is Auth.KEYSTONE and not settings.shadow else None
         return create_app(
             service,
-            decode=lambda body: decode(body, now=now(), trusted=by_http, limits=limits),
+            decode=marking(
+                lambda body: decode(body, now=now(), trusted=by_http, limits=limits), Decoder.NATIVE, trusted=by_http
+            ),
             decoders=self._decoders(),
             metrics=metrics,
             readiness=readiness,
@@ -190,13 +193,21 @@ class Edges:
             return by_tokens(tokens)
         return noauth()
 
+    def read_again(self) -> Again:
+        """What reads dead letters."""
+        return Again(now=now, limits=_limits(self.settings), secret=_secret(self.settings))
+
     def _decoders(self) -> Decoders:
         limits, by_prometheus = _limits(self.settings), self._trusts(SourceKind.PROMETHEUS)
         samples = Reading(trusted=self._trusts(SourceKind.HTTP), limits=limits)
         events = replace(samples, kind="event", made_ids=True)
         return Decoders(
-            samples=lambda body: ceilometer.decode(body, samples, now=now()),
-            events=lambda body: ceilometer.decode(body, events, now=now()),
+            samples=marking(
+                lambda body: ceilometer.decode(body, samples, now=now()), Decoder.SAMPLES, trusted=samples.trusted
+            ),
+            events=marking(
+                lambda body: ceilometer.decode(body, events, now=now()), Decoder.EVENTS, trusted=events.trusted
+            ),
             remote_write=lambda body: remote_write.decode(body, now=now(), trusted=by_prometheus, limits=limits),
             gnocchi=GnocchiDecoder(limits),
             gnocchi_trusted=self.trust.trusts(SourceKind.GNOCCHI),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
@@ -38,6 +39,8 @@ DEAD_LETTERS = 10_000
 """How many are kept per kind."""
 DEAD_LETTER_BYTES = 64 * 1024 * 1024
 """How long their payloads may be together, per kind."""
+REVIVED = 7 * 86_400.0
+"""Seconds for which it is known that an action was put into its lane once more, so that it is not twice."""
 GENERATIONS = 1000
 """How many superseded generations of declarations are known as such."""
 CHANGES = 10_000
@@ -363,22 +366,56 @@ class Changed:
 # --- dead letters and replicas ---------------------------------------------------------------------------------------
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that could not be taken or delivered, kept to be looked at.
+class Decoder(StrEnum):
+    """What reads a payload of which enough was kept.
 
-    Attributes:
-        kind: ``measure``, ``event``, ``notice`` or ``action``.
-        reason: short, from an enum.
-        payload: as received or to be sent; cut at 64 KiB.
-        source: e.g. ``mqtt measures/web``.
+    Of remote write, Gnocchi's bodies and broken datagrams not enough is: their letters only tell people what it was.
     """
 
+    NATIVE = "native"
+    SIGNED = "signed"
+    """Ceilometer's, whose signatures are looked at where a secret is set."""
+    SAMPLES = "samples"
+    EVENTS = "events"
+
+
+class Form(msgspec.Struct, frozen=True):
+    """How something was read, so that it can be read again.
+
+    Attributes:
+        decoder: one of :class:`Decoder`; "" where too little of it was kept.
+        trusted: whether it may name its project.
+        project_id: that it counts for, whatever it names; "" where nobody said.
+    """
+
+    decoder: str = ""
+    trusted: bool = False
+    project_id: str = ""
+
+
+NOT_KEPT = Form()
+"""Of what nobody can read again."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that could not be taken or delivered, kept to be looked at, sent on its way again, or dropped.
+
+    Attributes:
+        id: ``KIND-…``, given by the store; "" before.
+        kind: ``measure``, ``event``, ``notice`` or ``action``.
+        reason: short, from an enum.
+        payload: of an action its row; else as received, cut at 64 KiB.
+        source: e.g. ``mqtt://broker``.
+    """
+
+    id: str = ""
     kind: str
     time: float
     reason: str
     detail: str
     source: str
     payload: str
+    form: Form = NOT_KEPT
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -570,6 +607,13 @@ class Store(Protocol):
         """
         ...
 
+    async def revive(self, row: OutboxRow, token: str, *, lease: float) -> Accepted | None:
+        """Put a row at the end of its lane once more, without failed deliveries; lanes as :meth:`accept`.
+
+        None, and nothing is done, where the same token was used within :data:`REVIVED`.
+        """
+        ...
+
     async def undelivered(self, lane: str, row_id: str, *, retry_at: float, tried: bool = True) -> None:
         """Make the lane due at ``retry_at`` if its head is still ``row_id``; count a failed delivery if ``tried``."""
         ...
@@ -606,8 +650,16 @@ class Store(Protocol):
         """Keep what could not be taken or delivered; the oldest make room."""
         ...
 
-    async def dead_letters(self, kind: str, *, limit: int) -> list[DeadLetter]:
-        """Newest first."""
+    async def dead_letters(self, kind: str, *, limit: int, before: str = "") -> list[DeadLetter]:
+        """Newest first; only those that are older than the one with the id ``before``, where it is given."""
+        ...
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter | None:
+        """One of them; None where there is none such, or none any more."""
+        ...
+
+    async def drop_letters(self, letter_ids: Sequence[str]) -> list[bool]:
+        """Keep these no longer; whether each was there, in the order asked."""
         ...
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:
@@ -788,6 +840,7 @@ class Undecoded:
     Attributes:
         index: of the measure in its message; None for the whole message.
         kind: ``measure``, ``event`` or ``notice``.
+        form: how ``payload`` was read.
     """
 
     rejection: Rejection
@@ -795,6 +848,7 @@ class Undecoded:
     payload: str
     index: int | None = None
     kind: str = "measure"
+    form: Form = NOT_KEPT
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from autoscaler.api.duration import LONGEST, seconds
 from autoscaler.engine.shadow import NEWEST
 from autoscaler.ports import DEAD_LETTERS, DECISIONS, HISTORY_ENTRIES
 
+LETTER_ID = 64
+"""Characters of a dead letter's id."""
+
 
 class Asked(BaseModel):
     """Strict about its keys."""
@@ -58,7 +61,25 @@ class LetterFilter(Asked):
     kind: Literal["measure", "event", "notice", "action"] | None = None
     """All where it is not given."""
 
+    reason: Annotated[str, Field(max_length=100)] | None = None
+    """With exactly this reason."""
+
+    before: Annotated[str, Field(max_length=LETTER_ID)] | None = None
+    """Id of a letter of this kind; only older ones."""
+
     limit: Annotated[int, Field(ge=1, le=DEAD_LETTERS)] = 100
+
+    @model_validator(mode="after")
+    def _has_a_kind(self) -> Self:
+        if self.before is not None and self.kind is None:
+            raise ValueError("expected kind with before: each kind has an order of its own")
+        return self
+
+
+class LettersBody(Asked):
+    """Which dead letters something is to be done with."""
+
+    ids: Annotated[list[Annotated[str, Strict(), Field(max_length=LETTER_ID)]], Field(min_length=1, max_length=1000)]
 
 
 class ShadowFilter(Asked):

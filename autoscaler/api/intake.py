@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +19,7 @@ from autoscaler.api.identity import Identity, identity_of
 from autoscaler.declarations.tokens import Scope, Sends
 from autoscaler.errors import Rejection, TemporaryError
 from autoscaler.measures.measure import Measure, as_json
-from autoscaler.ports import Batch, Undecoded
+from autoscaler.ports import Batch, Decoder, Form, Undecoded
 
 if TYPE_CHECKING:
     from typing import Final
@@ -230,7 +230,11 @@ def owned(message: Decoded, identity: Identity, kind: Sends) -> Decoded:
     events = [
         msgspec.structs.replace(event, project_id=identity.project_of(event.project_id)) for event in message.events
     ]
-    theirs = Message(measures, message.indexes, message.rejected, events)
+    project_id = identity.project_of("")  # of those who may name one, what they name counts
+    rejected = [
+        replace(found, form=msgspec.structs.replace(found.form, project_id=project_id)) for found in message.rejected
+    ]
+    theirs = Message(measures, message.indexes, rejected, events)
     return theirs if identity.scope is None else _within(theirs, identity.scope, kind)
 
 
@@ -244,14 +248,16 @@ def _within(message: Message, scope: Scope, kind: Sends) -> Message:
             kept.append((measure, index))
         else:
             detail = f"this token may not send the metric {measure.metric!a}"
-            rejected.append(Undecoded(Rejection.OUT_OF_SCOPE, detail, as_json(measure), index))
+            form = Form(Decoder.NATIVE, trusted=True)
+            rejected.append(Undecoded(Rejection.OUT_OF_SCOPE, detail, as_json(measure), index, form=form))
     for event, index in zip(message.events, _free(message), strict=False):
         if scope.allows(kind, event.event_type):
             events.append(event)
         else:
             detail = f"this token may not send events of the type {event.event_type!a}"
             payload = json.dumps(event.document)  # it may hold half a surrogate pair
-            rejected.append(Undecoded(Rejection.OUT_OF_SCOPE, detail, payload, index, "event"))
+            form = Form(Decoder.EVENTS, project_id=event.project_id)
+            rejected.append(Undecoded(Rejection.OUT_OF_SCOPE, detail, payload, index, "event", form))
     return Message([measure for measure, _ in kept], [index for _, index in kept], rejected, events)
 
 

@@ -11,6 +11,7 @@ from autoscaler.alarms.agreement import Difference, Uncompared
 from autoscaler.alarms.alarm import AlarmState, Severity
 from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule
 from autoscaler.api.redaction import shown_row
+from autoscaler.engine.letters import Fate
 from autoscaler.measures.match import And, Equals, to_search
 from autoscaler.redaction import redacted
 from autoscaler.scaling.guards import iso
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from autoscaler.alarms.rules import Condition, Junction
+    from autoscaler.engine.letters import Handled
     from autoscaler.engine.service import AlarmView, GroupView
     from autoscaler.engine.shadow import ShadowReport
     from autoscaler.ports import DeadLetter, Freeze, HistoryEntry
@@ -240,6 +242,7 @@ class PolicyAnswer(Answer):
 class DeadLetterAnswer(Answer):
     """Something that could not be taken or delivered."""
 
+    id: str
     kind: Literal["measure", "event", "notice", "action"]
     time: str
     reason: str
@@ -247,6 +250,15 @@ class DeadLetterAnswer(Answer):
     source: str
     payload: str
     """As received; of an action its row, with the URL's secrets hidden."""
+
+
+class HandledAnswer(Answer):
+    """What became of a dead letter."""
+
+    id: str
+    fate: Fate
+    detail: str
+    """Why, where it is not what was asked for."""
 
 
 class ReplicaAnswer(Answer):
@@ -603,11 +615,17 @@ def policy_answer(policy: ScalingPolicy) -> PolicyAnswer:
     )
 
 
+def handled_answer(handled: Handled) -> HandledAnswer:
+    """What became of a dead letter."""
+    return HandledAnswer(id=handled.id, fate=handled.fate, detail=handled.detail)
+
+
 def dead_letter_answer(letter: DeadLetter) -> DeadLetterAnswer:
     """What could not be taken or delivered."""
     of_action = letter.kind == "action"
     return DeadLetterAnswer(
-        kind="action" if of_action else "measure",
+        id=letter.id,
+        kind=letter.kind,  # type: ignore[arg-type] # the store keeps no other
         time=iso(letter.time),
         reason=letter.reason,
         detail=letter.detail,

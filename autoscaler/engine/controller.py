@@ -40,6 +40,8 @@ from autoscaler.ports import (
     Calendar,
     Claimed,
     DeadLetter,
+    Decoder,
+    Form,
     Orchestration,
     OutboxRow,
     Probe,
@@ -474,8 +476,10 @@ class Controller:
         """Keep measures of series that had no room."""
         now = await self.store.now()
         text = "the window has as many series as it may have"
+        form = Form(Decoder.NATIVE, trusted=True)  # what it says of its project was judged already
         letters = [
-            _letter(Undecoded(Rejection.TOO_MANY_SERIES, text, as_json(measure)), "window", now) for measure in refused
+            _letter(Undecoded(Rejection.TOO_MANY_SERIES, text, as_json(measure), form=form), "window", now)
+            for measure in refused
         ]
         await self.store.bury(letters)
 
@@ -608,4 +612,5 @@ def _letter(found: Undecoded, source: str, now: float) -> DeadLetter:
         detail=found.detail,
         source=source,
         payload=found.payload,
+        form=found.form,
     )

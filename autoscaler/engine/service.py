@@ -10,10 +10,11 @@ from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
 from autoscaler.alarms.definition import Definition
 from autoscaler.engine.catalogue import Listing
 from autoscaler.engine.controller import Controller
+from autoscaler.engine.letters import Letters, ReadAgain, unreadable
 from autoscaler.engine.orders import ContendedError, DeclaredError, NotFoundError, Orders
 from autoscaler.engine.run import Runner
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Batch, DeadLetter, Freeze, GroupState, HistoryEntry
+from autoscaler.ports import Batch, Freeze, GroupState, HistoryEntry
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.group import Actor, Group, Limits, Pause
 from autoscaler.scaling.policy import ScalingPolicy
@@ -49,9 +50,16 @@ class Service:
     """Reads and changes a running controller.
 
     Every method that touches the store raises :class:`autoscaler.errors.TemporaryError` while it is away.
+
+    Args:
+        read_again: reads what could not be taken.
+
+    Attributes:
+        letters: what could not be taken or delivered.
     """
 
-    def __init__(self, controller: Controller, runner: Runner) -> None:
+    def __init__(self, controller: Controller, runner: Runner, read_again: ReadAgain = unreadable) -> None:
+        self.letters = Letters(controller.store, runner.take, runner.carry_out, read_again)
         self._controller = controller
         self._runner = runner
         self._orders = Orders(controller, runner.carry_out)
@@ -65,10 +73,6 @@ class Service:
             The measures whose series had no room in their window.
         """
         return await self._runner.take(batch)
-
-    async def dead_letters(self, kind: str, *, limit: int) -> list[DeadLetter]:
-        """Newest first; ``kind`` is one of :class:`autoscaler.ports.DeadLetter`."""
-        return await self._controller.store.dead_letters(kind, limit=limit)
 
     # --- alarms ------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from autoscaler.adapters.actions.memory import MemoryAction
 from autoscaler.adapters.listeners import Listeners, LoggingListener
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.schedule import CronCalendar
+from autoscaler.adapters.sources.again import Again, marking
 from autoscaler.adapters.sources.ceilometer import Reading
 from autoscaler.adapters.sources.ceilometer import decode as decode_ceilometer
 from autoscaler.adapters.sources.decode import LIVE, decode
@@ -33,7 +34,7 @@ from autoscaler.engine.listen import Listener
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import Service
 from autoscaler.errors import TemporaryError
-from autoscaler.ports import Store, WindowReply, WindowWrite
+from autoscaler.ports import Decoder, Store, WindowReply, WindowWrite
 
 NOW = 1_800_000_000.0
 
@@ -84,6 +85,7 @@ class Api:
     missing: list[str]
     wake: Wake
     now: list[float]
+    action: MemoryAction
 
     def measure(self, value: float = 90.0, **changes: object) -> dict[str, object]:
         """A measure of now."""
@@ -106,13 +108,18 @@ class Api:
 
 
 async def begun(
-    declared: Declarations, store: Store, now: Sequence[float], wake: Wake, *listeners: Listener
+    declared: Declarations,
+    store: Store,
+    now: Sequence[float],
+    wake: Wake,
+    *listeners: Listener,
+    action: MemoryAction | None = None,
 ) -> tuple[Controller, Runner]:
     """A controller that has adopted declarations, and its loops, which stand still; the time is ``now[0]``."""
     controller = Controller(
         store,
         Listeners([LoggingListener(), *listeners]),
-        actions=dict.fromkeys(("http", "https", "log"), MemoryAction()),
+        actions=dict.fromkeys(("http", "https", "log"), action or MemoryAction()),
         targets={"dry_run": DryRunTarget()},
         calendar=CronCalendar(),
         replica="here",
@@ -148,16 +155,17 @@ async def running(
 ) -> AsyncIterator[Api]:
     """A controller at work, its group already looked at."""
     now, missing = [NOW], []
+    action = MemoryAction()
     store, metrics, wake = ShakyStore(lambda: now[0]), Metrics(), Wake()
-    controller, runner = await begun(load({"declared.yaml": declared}), store, now, wake, metrics)
-    service = Service(controller, runner)
+    controller, runner = await begun(load({"declared.yaml": declared}), store, now, wake, metrics, action=action)
+    service = Service(controller, runner, Again(now=lambda: now[0]))
 
     async def readiness() -> list[str]:
         return missing
 
     app = create_app(
         service,
-        decode=lambda body: decode(body, now=now[0], trusted=trusted),
+        decode=marking(lambda body: decode(body, now=now[0], trusted=trusted), Decoder.NATIVE, trusted=trusted),
         decoders=decoders(trusted=trusted),
         metrics=metrics,
         readiness=readiness,
@@ -172,7 +180,7 @@ async def running(
         asyncio.TaskGroup() as group,
     ):
         group.create_task(runner.run())
-        found = Api(app, client, service, store, runner, controller, missing, wake, now)
+        found = Api(app, client, service, store, runner, controller, missing, wake, now, action)
         await found.settled()
         yield found
         runner.stop()
@@ -183,8 +191,8 @@ def decoders(*, trusted: bool) -> Decoders:
     reading = Reading(trusted=trusted)
     events = Reading(trusted=trusted, kind="event", made_ids=True)
     return Decoders(
-        samples=lambda body: decode_ceilometer(body, reading, now=NOW),
-        events=lambda body: decode_ceilometer(body, events, now=NOW),
+        samples=marking(lambda body: decode_ceilometer(body, reading, now=NOW), Decoder.SAMPLES, trusted=trusted),
+        events=marking(lambda body: decode_ceilometer(body, events, now=NOW), Decoder.EVENTS, trusted=trusted),
         remote_write=lambda body: decode_remote_write(body, now=NOW, trusted=trusted, limits=LIVE),
         gnocchi=GnocchiDecoder(),
         gnocchi_trusted=trusted,

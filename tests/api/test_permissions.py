@@ -170,11 +170,13 @@ async def test_what_is_anothers_is_not_there(api: Api, method: str, path: str) -
         pytest.param("POST", "/v1/freeze", "admin", id="freeze"),
         pytest.param("POST", "/v1/unfreeze", "admin", id="unfreeze"),
         pytest.param("GET", "/v1/dead-letters", "admin", id="dead-letters"),
+        pytest.param("POST", "/v1/dead-letters/drop", "admin", id="drop"),
+        pytest.param("POST", "/v1/dead-letters/replay", "admin", id="replay"),
         pytest.param("GET", "/v1/status", "admin", id="status"),
     ],
 )
 async def test_each_path_needs_a_role(api: Api, method: str, path: str, needed: str) -> None:
-    body = [] if path == "/v1/measures" else None
+    body = [] if path == "/v1/measures" else {"ids": ["action-1-1"]} if "dead-letters/" in path else None
     steps = {"": STRANGER, "reader": READER, "member": MEMBER, "admin": whose("anna", "shop", "admin")}
     answers = {
         role: await api.client.request(method, path, headers=headers, json=body) for role, headers in steps.items()

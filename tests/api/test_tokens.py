@@ -219,7 +219,7 @@ async def test_strangers_are_not_told_what_is_missing(api: Api, owners: Owners) 
 
 
 async def letters(api: Api, kind: str = "measure") -> list[DeadLetter]:
-    return await api.service.dead_letters(kind, limit=100)
+    return await api.store.dead_letters(kind, limit=100)
 
 
 async def test_a_measure_out_of_scope_is_rejected_by_its_index_and_counted(api: Api, owners: Owners) -> None:

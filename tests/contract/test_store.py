@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -32,6 +32,7 @@ from autoscaler.ports import (
     Changed,
     DeadLetter,
     DefinitionChanges,
+    Form,
     Freeze,
     GroupPut,
     Heartbeat,
@@ -1459,19 +1460,57 @@ def letter(number: int, kind: str = "measure", payload: str = "{}") -> DeadLette
     return DeadLetter(kind=kind, time=T + number, reason="undecodable", detail="ü", source="http", payload=payload)
 
 
+def without_id(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    return [replace(each, id="") for each in letters]
+
+
 class TestDeadLetters:
     async def test_the_newest_comes_first_each_kind_for_itself(self, bench: Bench) -> None:
         await bench.store.bury([letter(1), letter(2, "action"), letter(3)])
 
-        assert await bench.store.dead_letters("measure", limit=10) == [letter(3), letter(1)]
-        assert await bench.store.dead_letters("measure", limit=1) == [letter(3)]
-        assert await bench.store.dead_letters("action", limit=10) == [letter(2, "action")]
+        assert without_id(await bench.store.dead_letters("measure", limit=10)) == [letter(3), letter(1)]
+        assert without_id(await bench.store.dead_letters("measure", limit=1)) == [letter(3)]
+        assert without_id(await bench.store.dead_letters("action", limit=10)) == [letter(2, "action")]
         assert await bench.store.dead_letters("other", limit=10) == []
+        assert await bench.store.dead_letters("measure", limit=0) == []
+
+    async def test_each_has_an_id_by_which_it_is_found(self, bench: Bench) -> None:
+        form = Form("native", trusted=True, project_id="p1")
+        await bench.store.bury([replace(letter(1), form=form), letter(2), letter(3, "action")])
+        newest, oldest = await bench.store.dead_letters("measure", limit=10)
+        (action,) = await bench.store.dead_letters("action", limit=10)
+
+        assert newest.id.startswith("measure-")
+        assert len({newest.id, oldest.id, action.id}) == 3
+        assert await bench.store.dead_letter(oldest.id) == oldest == replace(letter(1), id=oldest.id, form=form)
+        assert await bench.store.dead_letter(action.id) == action
+        for other in ("", "measure", "measure-", "measure-x", "event-" + oldest.id.partition("-")[2], "*", "a-1-1}"):
+            assert await bench.store.dead_letter(other) is None
+
+    async def test_they_can_be_read_on_from_any(self, bench: Bench) -> None:
+        await bench.store.bury([letter(number) for number in range(7)])
+        seen: list[DeadLetter] = []
+        for _ in range(4):
+            seen += await bench.store.dead_letters("measure", limit=2, before=seen[-1].id if seen else "")
+
+        assert without_id(seen) == [letter(number) for number in range(6, -1, -1)]
+        assert await bench.store.dead_letters("measure", limit=2, before=seen[-1].id) == []
+
+    async def test_each_is_dropped_once(self, bench: Bench) -> None:
+        await bench.store.bury([letter(1), letter(2, "action"), letter(3)])
+        newest, oldest = await bench.store.dead_letters("measure", limit=10)
+        (action,) = await bench.store.dead_letters("action", limit=10)
+
+        asked = [oldest.id, "nothing", action.id, oldest.id]
+        assert await bench.store.drop_letters(asked) == [True, False, True, False]
+        assert await bench.store.drop_letters([]) == []
+        assert await bench.store.dead_letters("measure", limit=10) == [newest]
+        assert await bench.store.dead_letters("action", limit=10) == []
 
     async def test_their_number_is_bounded(self, bench: Bench) -> None:
         await bench.store.bury([letter(number) for number in range(10_010)])
 
-        kept = await bench.store.dead_letters("measure", limit=20_000)
+        kept = without_id(await bench.store.dead_letters("measure", limit=20_000))
 
         assert (len(kept), kept[0], kept[-1]) == (10_000, letter(10_009), letter(10))
 
@@ -1479,11 +1518,36 @@ class TestDeadLetters:
         big = "x" * (20 * 1024 * 1024)
         for number in range(4):
             await bench.store.bury([letter(number, payload=big)])
+        kept = await bench.store.dead_letters("measure", limit=10)
+        await bench.store.drop_letters([kept[0].id])
+        await bench.store.bury([letter(4, payload=big)])  # what was dropped has made room
 
-        assert [one.time for one in await bench.store.dead_letters("measure", limit=10)] == [T + 3, T + 2, T + 1]
+        assert [one.time for one in kept] == [T + 3, T + 2, T + 1]
+        assert [one.time for one in await bench.store.dead_letters("measure", limit=10)] == [T + 4, T + 2, T + 1]
 
     async def test_none_is_fine(self, bench: Bench) -> None:
         await bench.store.bury([])
+
+
+class TestRevival:
+    async def test_an_action_is_put_at_the_end_of_its_lane_once_for_each_token(self, bench: Bench) -> None:
+        first, second = row(1), row(2)
+        assert await bench.store.revive(first, "letter-1", lease=30) == Accepted([first.lane])
+        assert await bench.store.revive(second, "letter-2", lease=30) == Accepted([])
+        assert await bench.store.revive(first, "letter-1", lease=30) is None
+
+        assert await bench.store.head(first.lane) == first
+        assert await bench.store.delivered(first.lane, first.id, lease=30) == second
+        assert await bench.store.delivered(second.lane, second.id, lease=30) is None
+        assert await bench.store.revive(first, "letter-1", lease=30) is None  # nor is it when it was delivered
+        assert await bench.store.lanes(ALARM) == {}
+
+    async def test_its_lane_is_leased_and_comes_up_again(self, bench: Bench) -> None:
+        assert await bench.store.revive(row(1), "letter-1", lease=5) == Accepted([row(1).lane])
+        assert (await bench.store.claim(limit=10, lease=5)).items == []
+        bench.clock.now += 6
+
+        assert [item.key for item in (await bench.store.claim(limit=10, lease=5)).items] == [row(1).lane]
 
 
 def heartbeat(name: str, **changes: object) -> Heartbeat:

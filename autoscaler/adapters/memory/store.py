@@ -27,6 +27,7 @@ from autoscaler.ports import (
     HISTORY_ENTRIES,
     MARK_DELAY,
     REPLICA_SILENCE,
+    REVIVED,
     Acceptance,
     Accepted,
     AlreadyDecided,
@@ -198,6 +199,8 @@ class MemoryStore:
         self._frozen: Freeze | None = None
         self._letters: dict[str, list[DeadLetter]] = {}
         self._letter_bytes: dict[str, int] = {}
+        self._buried = 0
+        self._revived: dict[tuple[str, str], float] = {}
         self._replicas: dict[str, tuple[float, Heartbeat]] = {}
         self._generations: list[str] = []
         self._in_force: tuple[str, bytes] | None = None
@@ -436,6 +439,14 @@ class MemoryStore:
         self._work.set(("lane", lane), self._clock() + lease)
         return found.rows[0]
 
+    async def revive(self, row: OutboxRow, token: str, *, lease: float) -> Accepted | None:
+        """See :class:`autoscaler.ports.Store`."""
+        now = self._clock()
+        if self._revived.get((row.alarm_id, token), -math.inf) > now - REVIVED:
+            return None
+        self._revived[row.alarm_id, token] = now
+        return Accepted(self._queue([row], now, lease))
+
     async def undelivered(self, lane: str, row_id: str, *, retry_at: float, tried: bool = True) -> None:
         """See :class:`autoscaler.ports.Store`."""
         found = self._lanes.get(lane)
@@ -537,15 +548,33 @@ class MemoryStore:
         """See :class:`autoscaler.ports.Store`."""
         for letter in letters:
             kept = self._letters.setdefault(letter.kind, [])
-            kept.append(letter)
+            self._buried += 1
+            kept.append(replace(letter, id=f"{letter.kind}-{self._buried:019}"))
             size = self._letter_bytes.get(letter.kind, 0) + len(letter.payload)
             while len(kept) > DEAD_LETTERS or (size > DEAD_LETTER_BYTES and len(kept) > 1):
                 size -= len(kept.pop(0).payload)
             self._letter_bytes[letter.kind] = size
 
-    async def dead_letters(self, kind: str, *, limit: int) -> list[DeadLetter]:
+    async def dead_letters(self, kind: str, *, limit: int, before: str = "") -> list[DeadLetter]:
         """See :class:`autoscaler.ports.Store`."""
-        return self._letters.get(kind, [])[::-1][:limit]
+        kept = self._letters.get(kind, [])[::-1]
+        return [letter for letter in kept if not before or letter.id < before][:limit]
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter | None:
+        """See :class:`autoscaler.ports.Store`."""
+        kept = self._letters.get(letter_id.partition("-")[0], [])
+        return next((letter for letter in kept if letter.id == letter_id), None)
+
+    async def drop_letters(self, letter_ids: Sequence[str]) -> list[bool]:
+        """See :class:`autoscaler.ports.Store`."""
+        found = []
+        for letter_id in letter_ids:
+            letter = await self.dead_letter(letter_id)
+            found.append(letter is not None)
+            if letter is not None:
+                self._letters[letter.kind].remove(letter)
+                self._letter_bytes[letter.kind] -= len(letter.payload)
+        return found
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:
         """See :class:`autoscaler.ports.Store`."""

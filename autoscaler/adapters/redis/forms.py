@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, TypeVar
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -16,6 +18,7 @@ from autoscaler.ports import (
     MARK_DELAY,
     Acceptance,
     Accepted,
+    DeadLetter,
     Freeze,
     GroupPut,
     GroupState,
@@ -153,6 +156,26 @@ def outcome(kind: int, record: str, lanes: list[str]) -> Accepted | Stale | Retr
 def decoded(kind: type[_Decoded], text: str) -> _Decoded | None:
     """A document, None for an empty text."""
     return msgspec.json.decode(text, type=kind) if text else None
+
+
+_STREAM_ID: Final = re.compile(r"[a-z]+-([0-9]{1,19}-[0-9]{1,19})")
+
+
+def stream_id(letter_id: str) -> str:
+    """Where a dead letter stands in its stream; "" of what is no id of one."""
+    found = _STREAM_ID.fullmatch(letter_id)
+    return "" if found is None else found[1]
+
+
+def kind_of_letter(letter_id: str) -> str:
+    """The kind of a dead letter."""
+    return letter_id.partition("-")[0]
+
+
+def letter_of(kind: str, at: bytes, fields: Sequence[bytes] | Mapping[bytes, bytes]) -> DeadLetter:
+    """An entry of a stream of dead letters."""
+    text = fields[b"letter"] if isinstance(fields, Mapping) else fields[1]
+    return replace(msgspec.json.decode(text, type=DeadLetter), id=f"{kind}-{at.decode()}")
 
 
 def row_of(answer: bytes) -> OutboxRow | None:

@@ -25,6 +25,7 @@ from autoscaler.ports import (
     GENERATIONS,
     HISTORY_ENTRIES,
     REPLICA_SILENCE,
+    REVIVED,
     STATE_FORM,
     Acceptance,
     Accepted,
@@ -360,6 +361,13 @@ class RedisStore:
         alarm_id = alarm_of(lane)
         return forms.row_of(await self._call("delivered", alarm_id, [alarm_id, lane, row_id, lease]))
 
+    async def revive(self, row: OutboxRow, token: str, *, lease: float) -> Accepted | None:
+        """See :class:`autoscaler.ports.Store`."""
+        queued = (row.lane, row.repeat, forms.to_json(row).decode())
+        answer = await self._call("revive", row.alarm_id, [row.alarm_id, queued, token, REVIVED, lease])
+        revived, lanes = _unpack(answer, type=tuple[bool, list[str]])
+        return Accepted(lanes) if revived else None
+
     async def undelivered(self, lane: str, row_id: str, *, retry_at: float, tried: bool = True) -> None:
         """See :class:`autoscaler.ports.Store`."""
         await self._call("undelivered", alarm_of(lane), [lane, row_id, retry_at, int(tried)])
@@ -468,10 +476,28 @@ class RedisStore:
             texts = [(letter.kind, forms.to_json(letter).decode()) for letter in letters]
             await self._call_hub("bury", [DEAD_LETTERS, DEAD_LETTER_BYTES, texts])
 
-    async def dead_letters(self, kind: str, *, limit: int) -> list[DeadLetter]:
+    async def dead_letters(self, kind: str, *, limit: int, before: str = "") -> list[DeadLetter]:
         """See :class:`autoscaler.ports.Store`."""
-        texts = await self._texts(self._hub, f"letters:{kind}", limit)
-        return [msgspec.json.decode(text, type=DeadLetter) for text in texts]
+        newest = f"({forms.stream_id(before)}" if before else "+"
+        return await self._letters("XREVRANGE", kind, newest, "-", limit)
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter | None:
+        """See :class:`autoscaler.ports.Store`."""
+        at = forms.stream_id(letter_id)
+        found = await self._letters("XRANGE", forms.kind_of_letter(letter_id), at, at, 1) if at else []
+        return found[0] if found else None
+
+    async def _letters(self, command: str, kind: str, start: str, end: str, limit: int) -> list[DeadLetter]:
+        if limit <= 0:
+            return []
+        words = (command, f"{self._hub}dead:{kind}", start, end, "COUNT", limit)
+        return [forms.letter_of(kind, at, fields) for at, fields in await self._caller.plain(self._hub, *words)]
+
+    async def drop_letters(self, letter_ids: Sequence[str]) -> list[bool]:
+        """See :class:`autoscaler.ports.Store`."""
+        asked = [(forms.kind_of_letter(each), at) for each in letter_ids if (at := forms.stream_id(each))]
+        found = iter(_unpack(await self._call_hub("drop_letters", asked), type=list[bool]) if asked else [])
+        return [bool(forms.stream_id(each)) and next(found) for each in letter_ids]
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:
         """See :class:`autoscaler.ports.Store`."""

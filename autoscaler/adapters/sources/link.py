@@ -13,10 +13,11 @@ from typing import Final, Protocol
 
 import structlog
 
+from autoscaler.adapters.sources.again import marked
 from autoscaler.adapters.sources.decode import LIVE, Limits, decode
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Batch, Delivery, Undecoded
+from autoscaler.ports import Batch, Decoder, Delivery, Undecoded
 
 FIRST_DELAY: Final = 0.2
 LONGEST_DELAY: Final = 10.0
@@ -200,7 +201,7 @@ class LinkedSource(ABC):
             trusted = self._trusted or message.trusted
             decoded = decode(message.payload, now=now, trusted=trusted, limits=self._limits)
             measures.extend(decoded.measures)
-            rejected.extend(decoded.rejected)
+            rejected.extend(marked(decoded.rejected, Decoder.NATIVE, trusted=trusted))
         return Batch(measures, rejected, self.name)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import aio_pika
 from aio_pika.exceptions import ChannelNotFoundEntity
 
+from autoscaler.adapters.sources.again import marked
 from autoscaler.adapters.sources.amqp import AmqpSource
 from autoscaler.adapters.sources.ceilometer import Reading, decode
 from autoscaler.adapters.sources.decode import LIVE, Limits
@@ -21,7 +22,7 @@ from autoscaler.adapters.sources.trust import NOBODY, Trust
 from autoscaler.errors import PermanentError
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Batch, Source, Undecoded
+from autoscaler.ports import Batch, Decoder, Source, Undecoded
 from autoscaler.settings import SourceKind
 
 
@@ -138,7 +139,7 @@ class OpenStackSource(OsloSource):
             decoded = decode(message.payload, reading, now=now)
             measures.extend(decoded.measures)
             events.extend(decoded.events)
-            rejected.extend(decoded.rejected)
+            rejected.extend(marked(decoded.rejected, Decoder.SIGNED, trusted=message.trusted))
         return Batch(measures, rejected, self.name, events)
 
 

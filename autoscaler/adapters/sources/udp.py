@@ -9,11 +9,12 @@ from typing import Final
 
 import structlog
 
+from autoscaler.adapters.sources.again import marked
 from autoscaler.adapters.sources.ceilometer import Reading, decode_datagram
 from autoscaler.errors import PermanentError, Rejection
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Batch, Delivery, Source, Undecoded
+from autoscaler.ports import Batch, Decoder, Delivery, Source, Undecoded
 
 CEILOMETERS_PORT: Final = 4952
 """Where its publisher sends to unless told otherwise."""
@@ -129,7 +130,7 @@ class UdpSource:
             decoded = decode_datagram(datagram, self._reading, now=now)
             measures.extend(decoded.measures)
             events.extend(decoded.events)
-            rejected.extend(decoded.rejected)
+            rejected.extend(marked(decoded.rejected, Decoder.SIGNED, trusted=self._reading.trusted))
         return Batch(measures, [*rejected, *self._lost()], self.name, events)
 
     def _lost(self) -> Sequence[Undecoded]:

@@ -5,6 +5,7 @@
 --   `lane:LANE`   list of rows for one endpoint, the head first; not empty exactly while the lane is in `work`
 --   `lanes:ID`    set of an alarm's lanes that are not empty
 --   `attempts`    hash: lane -> failed deliveries of its head
+--   `revived:T`   there for a while after a row was put into its lane once more, by token T
 --   `waiting`     set of lanes whose head failed and that nobody has claimed since
 
 -- Whether the only row of a lane is leased to somebody.
@@ -217,6 +218,18 @@ register('delivered', function(keys, args)
   end
   return cmsgpack.pack(following)
 end, {'allow-oom'})
+
+-- Puts a row at the end of its lane once more, once for each token: whether it was, and the lane where it was empty.
+register('revive', function(keys, args)
+  local prefix, now, ask = asked(keys, args)
+  local id, row, token, remembered, lease = ask[1], ask[2], ask[3], ask[4], ask[5]
+  local leased = {}
+  if not redis.call('SET', prefix .. 'revived:' .. token, 1, 'NX', 'EX', whole_number(remembered)) then
+    return cmsgpack.pack({false, leased})
+  end
+  queue(prefix, id, row, now, lease, leased)
+  return cmsgpack.pack({true, leased})
+end)
 
 -- Counts a failed delivery and makes the lane due for the next try, unless somebody else has taken over.
 register('undelivered', function(keys, args)

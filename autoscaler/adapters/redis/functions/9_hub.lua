@@ -1,24 +1,45 @@
 -- What belongs to no shard; all of it under the prefix "NAMESPACE:{hub}:".
---   `letters:KIND`   list of dead letters, newest first; `letter-bytes` hash: kind -> how long they are together
+--   `dead:KIND`      stream of dead letters; `dead-bytes` hash: kind -> how long they are together
 --   `replicas`       sorted set by the time of the last heartbeat; `heartbeats` hash: replica -> what it said
 --   `freezes`        how many freezes there were
 --   `declarations`   hash: generation and documents in force; `generations` list of all that were, newest first
+
+-- Takes one entry of a stream of dead letters out; how long the rest is together.
+local function unbury(prefix, kind, entry)
+  redis.call('XDEL', prefix .. 'dead:' .. kind, entry[1])
+  return redis.call('HINCRBY', prefix .. 'dead-bytes', kind, -#entry[2][2])
+end
 
 register('bury', function(keys, args)
   local prefix, _, ask = asked(keys, args)
   local most, most_bytes = ask[1], ask[2]
   for _, letter in ipairs(ask[3]) do
     local kind, json = letter[1], letter[2]
-    local key = prefix .. 'letters:' .. kind
-    local count = redis.call('LPUSH', key, json)
-    local size = redis.call('HINCRBY', prefix .. 'letter-bytes', kind, #json)
+    local key = prefix .. 'dead:' .. kind
+    redis.call('XADD', key, '*', 'letter', json)
+    local count = redis.call('XLEN', key)
+    local size = redis.call('HINCRBY', prefix .. 'dead-bytes', kind, #json)
     while count > most or (size > most_bytes and count > 1) do
-      size = redis.call('HINCRBY', prefix .. 'letter-bytes', kind, -#redis.call('RPOP', key))
+      size = unbury(prefix, kind, redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1])
       count = count - 1
     end
   end
   return ''
 end)
+
+-- Takes letters out, each {kind, id in its stream}: for each whether it was there.
+register('drop_letters', function(keys, args)
+  local prefix, _, ask = asked(keys, args)
+  local found = {}
+  for i, letter in ipairs(ask) do
+    local entry = redis.call('XRANGE', prefix .. 'dead:' .. letter[1], letter[2], letter[2])[1]
+    found[i] = entry ~= nil
+    if entry then
+      unbury(prefix, letter[1], entry)
+    end
+  end
+  return cmsgpack.pack(found)
+end, {'allow-oom'})
 
 register('next_freeze', function(keys)
   return redis.call('INCR', keys[1] .. 'freezes')
