@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import secrets
 import signal
@@ -23,6 +24,7 @@ from autoscaler.adapters.listeners import Listeners, LoggingListener
 from autoscaler.adapters.logs import configure
 from autoscaler.adapters.redis import EmbeddedServer, RedisStore
 from autoscaler.adapters.schedule import CronCalendar
+from autoscaler.api.guard import MAX_HEADER_BYTES, guarded
 from autoscaler.api.metrics import Metrics
 from autoscaler.declarations import Declarations, dump, load, parse, warnings
 from autoscaler.declarations.definitions import alarm_of, definition_of
@@ -40,6 +42,8 @@ log = structlog.get_logger()
 
 GRACE = 5
 """Seconds that requests which are being answered may take when the controller ends."""
+BACKLOG = 256
+"""Connections that may wait to be taken."""
 FROZEN_STEP, FROZEN_INTERVAL = 1000, 5.0
 """Alarms that must have come since the garbage collector was last told, and seconds between two looks."""
 START_PATIENCE = 60.0
@@ -331,6 +335,10 @@ class _Live:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                http=guarded(self._edges.patience, self._metrics.refused),
+                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+                backlog=BACKLOG,
+                log_level=logging.ERROR,
                 ws="none",
                 server_header=False,
                 proxy_headers=bool(self._settings.trusted_proxies),

@@ -53,6 +53,7 @@ from autoscaler.api import Readiness, create_app, v2
 from autoscaler.api.authentication import by_tokens, noauth
 from autoscaler.api.authentication import keystone as by_keystone
 from autoscaler.api.failures import Failures
+from autoscaler.api.guard import HEAD_SECONDS, Patience
 from autoscaler.api.identity import Authenticate, Identity
 from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import Decoders
@@ -184,6 +185,12 @@ class Edges:
             ),
             beside=shadow,
         )
+
+    @property
+    def patience(self) -> Patience:
+        """With whoever asks the API."""
+        seconds = self.settings.api_timeout
+        return Patience(self.settings.api_connections, request=seconds, head=min(HEAD_SECONDS, seconds))
 
     def _authenticate(self) -> Authenticate:
         settings, keystone, tokens = self.settings, self.keystone, self.tokens

@@ -140,6 +140,12 @@ class Settings(BaseSettings):
     api: str = "127.0.0.1:8042"
     """HOST:PORT that the API listens at; port 0 takes any free one."""
 
+    api_connections: int = Field(default=1000, ge=1)
+    """Connections to the API at once; one more is answered 503."""
+
+    api_timeout: float = Field(default=30.0, ge=1)
+    """Seconds within which a request must have arrived as a whole; it is answered 408 else."""
+
     auth: Auth = Auth.NOAUTH
     """Who may ask the API: `keystone` asks Keystone about every token; `tokens` knows those of a file; `noauth`
     believes everybody's headers, so it serves this machine only."""

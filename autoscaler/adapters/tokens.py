@@ -68,7 +68,7 @@ class TokenFile:
                 log.error("tokens not read again", problem=str(error))  # noqa: TRY400 - the text says all
             self._problem = str(error)
         else:
-            log.info("tokens read", tokens=len(self._tokens.tokens))
+            log.info("tokens read", known=len(self._tokens.tokens))
             self._problem = ""
 
     def _mark(self) -> tuple[int, ...]:

@@ -12,10 +12,11 @@ from starlette.routing import Route
 from autoscaler import __version__
 from autoscaler.api import alarms, condition, faults, groups, letters, measures, policies, senders, shadow, v2
 from autoscaler.api.authentication import METRICS, OPEN, Authentication, noauth
+from autoscaler.api.bounds import Bounds
 from autoscaler.api.callers import REQUEST_ID, RequestIds, SameOrigin
-from autoscaler.api.failures import Failures
 
 if TYPE_CHECKING:
+    from autoscaler.api.failures import Failures
     from autoscaler.api.identity import Authenticate
     from autoscaler.api.intake import Decode
     from autoscaler.api.metrics import Metrics
@@ -79,7 +80,7 @@ def create_app(
     app.add_middleware(
         Authentication,
         authenticate=authenticate or noauth(),
-        failures=failures or Failures(0, clock=float),
+        failures=failures,
         refused=metrics.refused,
         open_paths=OPEN | {METRICS} if metrics_open else OPEN,
     )
@@ -92,6 +93,7 @@ def create_app(
             allow_headers=["*"],
             expose_headers=[REQUEST_ID, "Location"],
         )
+    app.add_middleware(Bounds, sending=sending, refused=metrics.refused)
     app.add_middleware(RequestIds)
     return app
 

@@ -208,7 +208,7 @@ class Authentication:
 
     Args:
         open_paths: where nobody is asked for a token.
-        failures: makes those wait who show many wrong ones.
+        failures: makes those wait who show many wrong ones; None makes nobody wait.
         refused: told of each that is refused.
     """
 
@@ -217,15 +217,15 @@ class Authentication:
         app: ASGIApp,
         authenticate: Authenticate,
         *,
-        failures: Failures,
-        refused: Refused,
+        failures: Failures | None = None,
+        refused: Refused | None = None,
         open_paths: Collection[str] = OPEN,
     ) -> None:
         self._app = app
         self._authenticate = authenticate
         self._open = frozenset(open_paths)
-        self._failures = failures
-        self._refused = refused
+        self._failures = failures or Failures(0, clock=float)
+        self._refused = refused or (lambda _: None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""

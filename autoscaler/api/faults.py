@@ -27,9 +27,12 @@ CODES: Final = {
     404: "not found",
     405: "method not allowed",
     409: "conflict",
+    408: "too slow",
     413: "too long",
+    414: "too long",
     415: "unsupported media type",
     429: "too many requests",
+    431: "too long",
     500: "internal error",
     503: "unavailable",
 }

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from autoscaler.api.callers import require_sender
 from autoscaler.api.identity import SERVICE, Identity, identity_of
-from autoscaler.api.intake import Intake, Message
+from autoscaler.api.intake import Intake, Message, status_of
 from autoscaler.declarations.tokens import Sends
 from autoscaler.measures.measure import Measure
 
@@ -341,7 +341,7 @@ class GnocchiEndpoints:
         problem = next((found for found in posted.rejected if found.index is None), None)
         if problem is not None:
             await self._intake.write(Message(rejected=posted.rejected))
-            raise WrongError(400, _invalid(f"{problem.rejection}: {problem.detail}"))
+            raise WrongError(status_of(problem), _invalid(f"{problem.rejection}: {problem.detail}"))
         return posted
 
     async def _written(self, asked: _Asked, measures: Sequence[Measure], posted: Posted) -> Response:

@@ -156,7 +156,7 @@ class Intake:
         refused = await self.write(theirs)
         whole = next((found for found in theirs.rejected if found.index is None), None)
         if whole is not None:
-            return self._fault(400, f"{whole.rejection}: {whole.detail}", None)
+            return self._fault(status_of(whole), f"{whole.rejection}: {whole.detail}", None)
         rejected = [Rejected(found.index or 0, found.rejection, found.detail) for found in theirs.rejected]
         if refused:
             rejected += _without_room(theirs.measures, theirs.indexes, refused)
@@ -212,6 +212,11 @@ class IntakeEndpoint:
 
     async def _took(self, body: bytes, identity: Identity) -> Response:
         return await self._intake.taken(self._decode(body), identity)
+
+
+def status_of(whole: Undecoded) -> int:
+    """How a message is answered of which nothing could be taken."""
+    return 413 if whole.rejection is Rejection.TOO_LONG else 400
 
 
 def owned(message: Decoded, identity: Identity, kind: Sends) -> Decoded:

@@ -12,6 +12,12 @@ class Refusal(StrEnum):
     NO_TOKEN = "no token"  # noqa: S105 - a reason
     WRONG_TOKEN = "wrong token"  # noqa: S105 - a reason
     TOO_MANY_WRONG_TOKENS = "too many wrong tokens"
+    TOO_MANY_CONNECTIONS = "too many connections"
+    NO_HTTP = "no http"
+    TOO_SLOW = "too slow"
+    HEADERS_TOO_LONG = "headers too long"
+    URL_TOO_LONG = "url too long"
+    BODY_TOO_LONG = "body too long"
 
 
 Refused = Callable[[Refusal], None]

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from autoscaler.api.faults import fault
-from autoscaler.api.intake import Decode, Intake
+from autoscaler.api.intake import Decode, Intake, status_of
 from autoscaler.declarations.tokens import Sends
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ class RemoteWriteEndpoint:
         await self._intake.write(message)
         whole = next((found for found in message.rejected if found.index is None), None)
         if whole is not None:
-            return fault(400, f"{whole.rejection}: {whole.detail}")
+            return fault(status_of(whole), f"{whole.rejection}: {whole.detail}")
         return Response(status_code=204)

@@ -13,14 +13,12 @@ from starlette.requests import Request
 from autoscaler.api import faults
 from autoscaler.api.authentication import Authentication
 from autoscaler.api.callers import RequestIds
-from autoscaler.api.failures import Failures
 from autoscaler.api.identity import Identity, with_implied
-from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import routes
 from autoscaler.engine.service import Service
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import Batch
-from tests.api.running import NOW, Api, decoders, running
+from tests.api.running import Api, decoders, running
 
 OPERATOR = Identity("", "", frozenset(), operator=True)
 
@@ -82,8 +80,7 @@ async def sending(*, trusted: bool = True) -> AsyncIterator[Senders]:
         async def authenticate(_: Request) -> Identity:
             return senders[0].who
 
-        failures = Failures(0, clock=lambda: NOW)
-        app.add_middleware(Authentication, authenticate=authenticate, failures=failures, refused=Metrics().refused)
+        app.add_middleware(Authentication, authenticate=authenticate)
         app.add_middleware(RequestIds)
         app.router.routes.extend(routes(service, decoders(trusted=trusted)))
         transport = httpx.ASGITransport(app)

@@ -32,6 +32,7 @@ from autoscaler.adapters.sources.decode import (
     Decoded,
     Limits,
     brief,
+    check_number,
     finite,
     finite_or_text,
     from_iso8601,
@@ -102,7 +103,9 @@ def decode(payload: bytes, reading: Reading, *, now: float) -> Decoded:
         detail = f"a message of {len(payload)} bytes; at most {reading.limits.max_bytes} are taken"
         return _refused(payload, reading, InvalidMeasureError(Rejection.TOO_LONG, detail))
     try:
-        return _sorted(_elements(unwrapped(payload)), reading, now)
+        elements = _elements(unwrapped(payload))
+        check_number(len(elements), reading.limits)
+        return _sorted(elements, reading, now)
     except InvalidMeasureError as error:
         return _refused(payload, reading, error)
 

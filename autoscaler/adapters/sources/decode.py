@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,15 +48,17 @@ class Limits:
         max_future: seconds that a timestamp may be ahead of now.
         max_past: seconds that it may be behind.
         max_bytes: of a whole message.
+        max_measures: in a message.
     """
 
     max_future: float = 60.0
     max_past: float = 10 * 365.25 * 86_400
     max_bytes: int = 1024 * 1024
+    max_measures: int = 20_000
 
 
 LIVE: Final = Limits()
-RECORDED: Final = Limits(max_future=math.inf, max_past=math.inf)
+RECORDED: Final = Limits(max_future=math.inf, max_past=math.inf, max_measures=sys.maxsize)
 """For measures whose own time is the only one there is."""
 
 
@@ -129,6 +132,8 @@ def _at_once(payload: bytes, now: float, *, trusted: bool, limits: Limits) -> li
         wires = _wires(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if len(wires) > limits.max_measures:
+        return None
     earliest, latest = max(0.0, now - limits.max_past), min(LATEST, now + limits.max_future)
     measures = []
     for wire in wires:
@@ -181,6 +186,10 @@ def _one_by_one(payload: bytes, now: float, *, trusted: bool, limits: Limits) ->
             return refused(payload, error.rejection, error.detail)  # one broken thing, not many
     else:
         elements = document if isinstance(document, list) else [document]
+    try:
+        check_number(len(elements), limits)
+    except InvalidMeasureError as error:
+        return refused(payload, error.rejection, error.detail)
     return _sorted(elements, now, trusted=trusted, limits=limits)
 
 
@@ -205,6 +214,17 @@ def _line(line: bytes) -> object:
         return parsed(line)
     except InvalidMeasureError as error:
         return Undecoded(error.rejection, error.detail, line[:SHOWN_LENGTH].decode(errors="replace"))
+
+
+def check_number(measures: int, limits: Limits) -> None:
+    """Refuse a message of too many.
+
+    Raises:
+        InvalidMeasureError: nothing of it can be taken.
+    """
+    if measures > limits.max_measures:
+        detail = f"{measures} measures in a message; at most {limits.max_measures} are taken"
+        raise InvalidMeasureError(Rejection.TOO_LONG, detail)
 
 
 def parsed(document: bytes) -> object:

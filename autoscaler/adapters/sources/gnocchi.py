@@ -11,6 +11,7 @@ from autoscaler.adapters.sources.decode import (
     LIVE,
     SHOWN_LENGTH,
     Limits,
+    check_number,
     finite,
     finite_or_text,
     from_iso8601,
@@ -99,6 +100,7 @@ class GnocchiDecoder:
                         payload = shown([owner, metric, measure])
                         rejected.append(Undecoded(error.rejection, error.detail, payload, number))
                     number += 1
+                    check_number(number, self._limits)
                 series.append(Points(owner, metric, unit, points))
         except InvalidMeasureError as error:
             payload = body[:SHOWN_LENGTH].decode(errors="replace")

@@ -22,6 +22,7 @@ from autoscaler.adapters.sources.decode import (
     SHOWN_LENGTH,
     Decoded,
     Limits,
+    check_number,
     finite,
     in_time,
     name_of,
@@ -91,6 +92,7 @@ def decode(payload: bytes, *, now: float, trusted: bool, limits: Limits) -> Deco
     """
     try:
         request = _unpacked(payload)
+        check_number(sum(len(series.samples) for series in request.timeseries), limits)
     except InvalidMeasureError as error:
         return Decoded((), (), (Undecoded(error.rejection, error.detail, payload[:200].hex()),))
     measures: list[Measure] = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -51,6 +54,7 @@ class Alarms:
     def __init__(self, service: Service, options: Options) -> None:
         self._service = service
         self._options = options
+        self._making: Counter[str] = Counter()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -126,15 +130,15 @@ class Alarms:
             raise foreign("user", user_id)
         check_project(identity, project_id)
         scope, draft = await self._draft(sent, identity, project_id)
-        await self._check_quotas(user_id, project_id)
-        self._check(draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees))
-        actions, made = await self._trusted(draft.actions, [], identity)
-        definition = draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees, actions=actions)
-        try:
-            listing, record = await self._service.create(definition, draft.state, identity.actor)
-        except PermanentError:
-            await self._drop(made)
-            raise
+        async with self._within_quotas(user_id, project_id):
+            self._check(draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees))
+            actions, made = await self._trusted(draft.actions, [], identity)
+            definition = draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees, actions=actions)
+            try:
+                listing, record = await self._service.create(definition, draft.state, identity.actor)
+            except PermanentError:
+                await self._drop(made)
+                raise
         _warn_of_age(listing)
         location = f"{request.base_url}v2/alarms/{listing.alarm.alarm_id}"
         return answer(201, shown_alarm(listing, record), {"Location": location})
@@ -202,12 +206,22 @@ class Alarms:
         except ValueError as error:
             raise FaultError(400, str(error)) from error
 
-    async def _check_quotas(self, user_id: str, project_id: str) -> None:
+    @asynccontextmanager
+    async def _within_quotas(self, user_id: str, project_id: str) -> AsyncIterator[None]:
+        """Make one more alarm, if there may be one; those that are being made here count, so two at once are two."""
         kept = await self._service.quota(project_id)
         limit = self._options.project_alarm_quota if kept is None else kept
         of_user = self._options.user_alarm_quota
-        if 0 <= limit <= self._service.count(project_id) or 0 <= of_user <= self._service.count_of_user(user_id):
+        in_project = self._service.count(project_id) + self._making[f"project {project_id}"]
+        by_user = self._service.count_of_user(user_id) + self._making[f"user {user_id}"]
+        if 0 <= limit <= in_project or 0 <= of_user <= by_user:
             raise FaultError(403, f"Alarm quota exceeded for user {user_id} on project {project_id}")
+        making = Counter((f"project {project_id}", f"user {user_id}"))
+        self._making += making
+        try:
+            yield
+        finally:
+            self._making -= making
 
     # --- trusts ------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -764,6 +765,19 @@ async def test_a_quota_counts_the_projects_alarms_whoever_made_them(api: Api) ->
     assert answer.status_code == 403
     assert message(answer) == f"Alarm quota exceeded for user u4 on project {PROJECT}"
     await api.make(OTHER)
+
+
+async def test_many_at_once_are_no_more_than_the_quota() -> None:
+    async with running(Options(project_alarm_quota=3)) as api:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(api.ask("POST", "/v2/alarms", an_alarm(**TRUSTED))) for _ in range(10)]
+        answers = [task.result().status_code for task in asked]
+        listed = [found for found in (await api.ask("GET", "/v2/alarms")).json() if found["name"] != "declared"]
+        assert (await api.ask("DELETE", f"/v2/alarms/{listed[0]['alarm_id']}")).status_code == 204
+        await api.make()  # those that were refused have left nothing behind
+
+    assert sorted(answers) == [201] * 3 + [403] * 7
+    assert len(listed) == 3
 
 
 async def test_looking_at_a_quota_changes_nothing(api: Api) -> None:

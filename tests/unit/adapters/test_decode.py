@@ -315,3 +315,19 @@ def test_rubbish_is_never_an_exception(payload: bytes) -> None:
     result = decoded(payload)
 
     assert fast is None or list(result.measures) == fast
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["all-right", "one-wrong"])
+def test_too_many_in_a_message_are_refused_as_a_whole(bad: bool) -> None:  # noqa: FBT001
+    few = Limits(max_measures=3)
+    measures = [wire(value="x" if bad else 1.0), *([wire()] * 2)]
+
+    fits, too_many = decoded(measures, limits=few), decoded([*measures, wire()], limits=few)
+    lines = decoded("\n".join(json.dumps(each) for each in [*measures, wire()]).encode(), limits=few)
+
+    assert len(fits.measures) == 3 - bad
+    assert (too_many.measures, lines.measures) == ((), ())
+    assert [(found.rejection, found.index) for found in (*too_many.rejected, *lines.rejected)] == [
+        (Rejection.TOO_LONG, None)
+    ] * 2
+    assert too_many.rejected[0].detail == "4 measures in a message; at most 3 are taken"
