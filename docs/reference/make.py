@@ -1,8 +1,10 @@
-"""Writes the reference pages that are made from the code."""
+"""Writes the reference pages that are made from the code, and what is made from the chart's values."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import chart
 
 from autoscaler.settings import reference
 
@@ -12,3 +14,5 @@ HERE.joinpath("settings.md").write_text(
     "# Settings\n\nMade by `make docs` from `autoscaler/settings.py`. Command-line options win over variables.\n\n"
     + reference()
 )
+chart.CHART.joinpath("README.md").write_text(chart.readme())
+chart.CHART.joinpath("values.schema.json").write_text(chart.schema())
