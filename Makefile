@@ -17,7 +17,7 @@ BROKEN ?=
 DEAD_FOR ?=
 TRANSCRIPT ?=
 
-.PHONY: help setup run test test-heat quick service servers check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos bench docs clean
+.PHONY: help setup run test test-heat quick service servers image check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos bench docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ servers: ## Install the servers that the tests start, where that is allowed
 test-heat: setup .venv-heat/.installed .venv-aodh/.installed ## Grow and shrink groups of a real Heat, with a real Keystone, Aodh, RabbitMQ and MariaDB
 	@.ci/servers mariadbd:mariadb-server-core,mariadb-client-core
 	$(BIN)/pytest -q -m heat tests/heat
+
+image: setup servers ## Build what the image holds, with all it depends on, and run it as the chart does; no container is needed
+	AUTOSCALER_TEST_IMAGE=whole $(BIN)/pytest -q tests/integration/test_image.py
 
 check: lint types arch quick ## Everything a commit must pass
 

@@ -159,7 +159,7 @@ def mistakes(of: helm_python.Chart) -> list[str]:
             "deployment.yaml", "replicas: {{ int .Values.replicaCount }}", 'replicas: "two"', "'two'", id="type"
         ),
         pytest.param("deployment.yaml", "minReadySeconds:", "minReadySecond:", "minReadySecond", id="field"),
-        pytest.param("_helpers.tpl", "mountPath: /tmp}", "mountpath: /tmp}", "mountpath", id="deep-field"),
+        pytest.param("_helpers.tpl", "imagePullPolicy:", "imagePulPolicy:", "imagePulPolicy", id="deep-field"),
         pytest.param(
             "service.yaml", "port: {{ int .Values.service.port }}, ", "", "'port' is a required", id="missing"
         ),
