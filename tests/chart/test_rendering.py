@@ -48,6 +48,19 @@ CUSTOM: dict[str, Object] = {
                             "interval": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"},
                             "scheme": {"enum": ["http", "https"]},
                             "tlsConfig": {"type": "object"},
+                            "authorization": {
+                                "type": "object",
+                                "additionalProperties": False,
+                                "properties": {
+                                    "type": {"type": "string"},
+                                    "credentials": {
+                                        "type": "object",
+                                        "additionalProperties": False,
+                                        "required": ["key"],
+                                        "properties": {"name": {"type": "string"}, "key": {"type": "string"}},
+                                    },
+                                },
+                            },
                         },
                     },
                 },
@@ -231,6 +244,7 @@ def test_a_mistake_in_the_values_is_refused(path: str, value: Any, said: str) ->
         pytest.param(
             "autoscaling", {"kind": "hpa", "minReplicas": 9}, "autoscaling.minReplicas: ", id="more-than-most"
         ),
+        pytest.param("metrics/serviceMonitor", {"enabled": True}, "authorization: expected", id="closed-metrics"),
         pytest.param("ingress/enabled", True, "ingress.hosts: expected", id="no-hosts"),
     ],
 )
@@ -501,3 +515,5 @@ def test_a_trial_is_called_one_loudly() -> None:
     assert "WARNING: settings.auth_force" in texts(example("trial"))[NOTES]
     assert "TRIAL" not in texts(example("production"))[NOTES]
     assert "WARNING: the ingress has no TLS" in texts(example("everything"))[NOTES]
+    assert "WARNING: settings.trusted_proxies" in texts(example("everything"))[NOTES]
+    assert "WARNING" not in texts(example("production"))[NOTES]

@@ -115,6 +115,9 @@ app.kubernetes.io/component: controller
 {{- if and (eq .Values.autoscaling.kind "keda") (not .Values.autoscaling.prometheusAddress) -}}
 {{- fail "autoscaling.prometheusAddress: expected with autoscaling.kind: keda" -}}
 {{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.serviceMonitor.authorization) (ne (toString .Values.settings.metrics_open) "true") -}}
+{{- fail "metrics.serviceMonitor.authorization: expected, since the controller shows /metrics to nobody without a token (settings.metrics_open: true shows it to everybody)" -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.hosts: expected with ingress.enabled" -}}
 {{- end -}}
