@@ -11,6 +11,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from autoscaler.adapters import http
+from autoscaler.adapters.actions.endpoints import EndpointBook
 from autoscaler.adapters.actions.heat import HeatAction
 from autoscaler.adapters.actions.log import LogAction
 from autoscaler.adapters.actions.memory import MemoryAction
@@ -371,7 +372,11 @@ async def _actions(
         raise PermanentError(f"AUTOSCALER_WEBHOOK_CA, _CERT, _KEY: {error}") from error
     webhook = await stack.enter_async_context(
         WebhookAction(
-            settings.webhook_timeout, clients, allow_unverified=settings.webhook_allow_unverified, guard=guard
+            settings.webhook_timeout,
+            clients,
+            allow_unverified=settings.webhook_allow_unverified,
+            guard=guard,
+            endpoints=None if settings.endpoints is None else EndpointBook(settings.endpoints, now=now),
         )
     )
     actions: list[Action] = [

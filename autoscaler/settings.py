@@ -431,6 +431,10 @@ class Settings(BaseSettings):
     webhook_deny: Words = ()
     """Networks that alarms made through the API may not call, though they are public or allowed."""
 
+    endpoints: FilePath | None = None
+    """File of what is shown to which webhooks: headers, credentials, signatures, client certificates; see the guide to
+    webhooks."""
+
     webhook_ca: FilePath | None = None
     """Certificates (PEM) that those of webhooks are checked with; the system's where it is not set."""
 

@@ -51,6 +51,14 @@ def texts(paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
+def text(path: Path) -> str:
+    """One file, as :func:`texts` has it. Raises DeclarationError."""
+    try:
+        return _text(path)
+    except OSError as error:
+        raise DeclarationError((Problem(str(path), 1, 1, "file", _reason(error)),)) from error
+
+
 async def changes(paths: Iterable[Path], *, stop: asyncio.Event | None = None) -> AsyncIterator[None]:
     """One item whenever declaration files may have changed.
 

@@ -23,23 +23,30 @@ KINDS = ("alarms", "groups", "policies", "schedules")
 def check(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders; all of them together.", metavar="PATH…")],
     *,
+    endpoints: Annotated[Path | None, typer.Option(help="A file of what is shown to webhooks, too.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
     how: AsFormat = Format.TABLE,
 ) -> None:
     """Check rules and policies without running them."""
-    from autoscaler.adapters.files import texts  # noqa: PLC0415 - a fifth of a second
+    from autoscaler.adapters.files import text, texts  # noqa: PLC0415 - a fifth of a second
     from autoscaler.declarations import Declarations, load, warnings  # noqa: PLC0415
+    from autoscaler.declarations.endpoints import parse  # noqa: PLC0415
     from autoscaler.errors import DeclarationError  # noqa: PLC0415
 
     declared = Declarations()
-    errors: Sequence[Problem] = ()
+    errors: list[Problem] = []
     try:
         found = texts(paths)
         if not found:
             raise CommandError(f"{', '.join(map(str, paths))}: no *.yaml or *.yml there; nothing was checked")
         declared = load(found)
     except DeclarationError as error:
-        errors = error.problems
+        errors += error.problems
+    try:
+        if endpoints is not None:
+            parse(text(endpoints), str(endpoints))
+    except DeclarationError as error:
+        errors += error.problems
     advice = warnings(declared)
     _say(declared, errors, advice, how)
     if errors or (strict and advice):

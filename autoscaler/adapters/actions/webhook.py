@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from autoscaler.adapters import http
+from autoscaler.adapters.actions.endpoints import ANYBODY, Identification, Shown
 from autoscaler.errors import AddressRefusedError, TemporaryError
 from autoscaler.redaction import redacted
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import httpcore
     import httpx
 
+    from autoscaler.adapters.actions.endpoints import EndpointBook
     from autoscaler.adapters.reach import Guard
     from autoscaler.ports import OutboxRow
 
@@ -45,15 +47,19 @@ class ClientFactory(Protocol):
         self,
         verified: bool | None,  # noqa: FBT001 - the one thing that a URL may wish
         network: httpcore.AsyncNetworkBackend | None = None,
+        identification: Identification = ANYBODY,
         /,
     ) -> httpx.AsyncClient:
         """A client for URLs that want the certificate verified, do not want it, or (None) do not say.
 
         Args:
             network: what makes its connections; None is the usual.
+            identification: what one receiver has been said otherwise.
         """
         ...
 
+
+NOTHING: Final = Shown({})
 
 _log = structlog.get_logger(__name__)
 
@@ -84,12 +90,15 @@ def tls_clients(*, verify: bool = True, ca: str = "", certificate: str = "", key
     def made(
         verified: bool | None,  # noqa: FBT001
         network: httpcore.AsyncNetworkBackend | None = None,
+        identification: Identification = ANYBODY,
     ) -> httpx.AsyncClient:
-        context = ssl.create_default_context(cafile=ca or None)
+        context = ssl.create_default_context(cafile=identification.ca or ca or None)
         if not (verify if verified is None else verified):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        if certificate:
+        if identification.certificate:
+            context.load_cert_chain(identification.certificate, identification.key or None)
+        elif certificate:
             context.load_cert_chain(certificate, key or None)
         return http.client(network=network, verify=context)
 
@@ -108,6 +117,7 @@ class WebhookAction:
         allow_unverified: a URL may switch the check of its certificate off, as with Aodh; else it stays on, and the log
             says so once.
         guard: judges where alarms may call that are not the operator's own; None lets them call anywhere.
+        endpoints: what is shown to which receiver; None shows nothing to any.
     """
 
     schemes = frozenset({"http", "https"})
@@ -120,10 +130,13 @@ class WebhookAction:
         per_host: int = 16,
         allow_unverified: bool = False,
         guard: Guard | None = None,
+        endpoints: EndpointBook | None = None,
     ) -> None:
         self.timeout = timeout
+        self._endpoints = endpoints
         self._make = clients or tls_clients()
-        self._clients: dict[tuple[bool | None, bool], httpx.AsyncClient] = {}
+        self._clients: dict[tuple[bool | None, bool, Identification], httpx.AsyncClient] = {}
+        self._retired: list[httpx.AsyncClient] = []
         self._guard = guard
         self._per_host = per_host
         self._allow_unverified = allow_unverified
@@ -145,37 +158,44 @@ class WebhookAction:
     async def post(self, row: OutboxRow, url: str, headers: Mapping[str, str] | None = None) -> None:
         """POST the row's body once to ``url``, with further headers; raises as :meth:`deliver`."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.timeout
+        body = body_bytes(row.body)
+        shown = NOTHING
+        if self._endpoints is not None:
+            shown = self._endpoints.shown(url, declared=row.declared, message_id=row.id, body=body)
+        timeout = self.timeout if shown.timeout is None else shown.timeout
+        deadline = loop.time() + timeout
         sent = {
+            **shown.headers,
             "content-type": "application/json",
             "x-openstack-request-id": f"req-{uuid.uuid5(REQUEST_NAMESPACE, row.id)}",
             "idempotency-key": row.id,
             **(headers or {}),
         }
-        async with self._slot(url):
+        async with self._slot(url, timeout):
             left = deadline - loop.time()
-            if left < self.timeout * WORTH_TRYING:
+            if left < timeout * WORTH_TRYING:
                 raise self._busy(url)
-            request = http.Request("POST", url, left, sent, body_bytes(row.body))
+            request = http.Request("POST", url, left, sent, body)
+            who = shown.identification
             if row.declared or self._guard is None:
-                await http.called(self._client(url), request)
+                await http.called(await self._client(url, who), request)
                 return
             try:
-                await http.called(self._client(url, self._guard), request)
+                await http.called(await self._client(url, who, self._guard), request)
             except AddressRefusedError:
                 if not await self._guard.is_service(url):
                     raise
                 again = replace(request, timeout=max(0.0, deadline - loop.time()))
-                await http.called(self._client(url), again)
+                await http.called(await self._client(url, who), again)
 
     @asynccontextmanager
-    async def _slot(self, url: str) -> AsyncIterator[None]:
+    async def _slot(self, url: str, seconds: float) -> AsyncIterator[None]:
         origin = http.origin_of(url)
         slot = self._slots.get(origin)
         if slot is None:
             slot = self._slots[origin] = asyncio.Semaphore(self._per_host)
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(seconds):
                 await slot.acquire()
         except TimeoutError as error:
             raise self._busy(url) from error
@@ -188,15 +208,24 @@ class WebhookAction:
         said = f"POST {redacted(url)}: {self._per_host} other deliveries to this host take too long"
         return TemporaryError(said, tried=False)
 
-    def _client(self, url: str, guard: Guard | None = None) -> httpx.AsyncClient:
+    async def _client(self, url: str, who: Identification, guard: Guard | None = None) -> httpx.AsyncClient:
         """A client with connections of its own for those whose calls are judged: what is kept open was judged, too."""
-        key = (self._verified(url), guard is not None)
+        key = (self._verified(url), guard is not None, who)
         if key not in self._clients:
+            await self._retire(who)
             try:
-                self._clients[key] = self._make(key[0], None if guard is None else guard.network)
+                self._clients[key] = self._make(key[0], None if guard is None else guard.network, who)
             except OSError as error:  # of which SSLError is one
                 raise TemporaryError(f"certificates for {redacted(url)}: {error}") from error
         return self._clients[key]
+
+    async def _retire(self, who: Identification) -> None:
+        """Part with the clients of older states of the same files, once what they had begun has surely ended."""
+        older = [key for key in self._clients if key[2] != who and replace(key[2], marks=()) == replace(who, marks=())]
+        if older:
+            over, self._retired = self._retired, [self._clients.pop(key) for key in older]
+            for client in over:
+                await client.aclose()
 
     def _verified(self, url: str) -> bool | None:
         """What the URL says by Aodh's switch for one action; None where it says nothing that counts."""
@@ -218,6 +247,7 @@ class WebhookAction:
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._retired):
             await client.aclose()
         self._clients.clear()
+        self._retired.clear()

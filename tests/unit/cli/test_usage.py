@@ -148,6 +148,23 @@ def test_declarations_without_fault_are_counted(shell: Shell, declared: Path) ->
     )
 
 
+def test_endpoints_are_checked_with_them(
+    shell: Shell, declared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("endpoints") / "endpoints.yaml"
+    file.write_text("signing: [{file: /nowhere}]")  # secrets need not be there where it is checked
+    good = shell.run("check", "--endpoints", str(file), str(declared))
+    file.write_text("signing: [s3cret]")
+    bad = shell.run("check", "--endpoints", str(file), str(declared))
+    file.unlink()
+    missing = shell.run("check", "--endpoints", str(file), str(declared))
+
+    assert (good.exit_code, bad.exit_code, missing.exit_code) == (0, 1, 1)
+    assert f"{file}:1:11: signing[0]: expected {{file: PATH}}" in bad.stdout
+    assert "s3cret" not in bad.output
+    assert "no such file" in missing.stdout
+
+
 def test_shipped_declarations_have_no_fault(shell: Shell) -> None:
     found = shell.run("check", *(str(ROOT / kind / "web.yaml") for kind in ("rules", "policies")))
 
