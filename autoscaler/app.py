@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,8 @@ def run(settings: Settings) -> int:
     configure(settings.log_format, settings.log_level)
     for unknown in unknown_variables(os.environ):
         log.warning("setting ignored", setting=unknown)
+    # until the controller has its own: what is the first process of a container hears of no signal without a handler
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     failures: list[BaseException] = []
     try:
         asyncio.run(run_controller(settings))

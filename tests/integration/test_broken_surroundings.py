@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from autoscaler.adapters import files
 from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
 from autoscaler.errors import TemporaryError
 from autoscaler.ports import OutboxRow
+from tests.e2e.controller import ControllerProcess
+from tests.servers import free_port
 
 pytestmark = pytest.mark.slow  # a second or more in all
 
@@ -63,3 +66,16 @@ async def test_certificates_that_cannot_be_read_put_a_delivery_off(tmp_path: Pat
     async with WebhookAction(clients=tls_clients(ca=str(tmp_path / "none.pem"))) as action:
         with pytest.raises(TemporaryError, match="certificates for"):
             await action.deliver(row)
+
+
+def test_a_controller_that_waits_for_its_redis_ends_when_it_is_told(tmp_path: Path) -> None:
+    """By itself, and not by the kernel, which ends no first process of a container."""
+    nowhere = {"REDIS_URL": f"redis://127.0.0.1:{free_port()}"}
+    with ControllerProcess(tmp_path, port=free_port(), settings=nowhere) as controller:
+        end = time.monotonic() + 60
+        while "waiting for the store" not in controller.log():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+        assert controller.end() == 0
+    assert "Traceback" not in controller.log()
