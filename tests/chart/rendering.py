@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import kubernetes_validate.utils
+import pytest
 import yaml
+
+helm_python = pytest.importorskip("helm_python", reason="its wheel holds Helm for Linux and for macOS on arm64 only")
 
 # it reads some megabytes of schemas anew for each object
 kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import jsonschema
 import kubernetes_validate
 import pytest
@@ -14,7 +13,20 @@ import yaml
 
 from autoscaler.declarations import load
 from autoscaler.settings import PREFIX, Settings
-from tests.chart.rendering import CHART, EXAMPLES, NOTES, Object, chart, controller, example, objects, one, pods, texts
+from tests.chart.rendering import (
+    CHART,
+    EXAMPLES,
+    NOTES,
+    Object,
+    chart,
+    controller,
+    example,
+    helm_python,
+    objects,
+    one,
+    pods,
+    texts,
+)
 
 ALL = [*EXAMPLES, "everything"]
 OLDEST, NEWEST = "1.27", "1.37"
