@@ -105,10 +105,10 @@ async def receiver(
             await asyncio.wait(ending, timeout=10)
 
 
-def answering(status: int, body: str = "", **headers: str) -> Answer:
+def answering(status: int, body: str | bytes = "", **headers: str) -> Answer:
     async def answer(writer: asyncio.StreamWriter) -> None:
         fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-        content = body.encode()
+        content = body.encode() if isinstance(body, str) else body
         writer.write(f"HTTP/1.1 {status} X\r\n{fields}content-length: {len(content)}\r\n\r\n".encode() + content)
         await writer.drain()
 

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import msgspec
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GROUP_TYPES: Final = ("OS::Heat::AutoScalingGroup", "AWS::AutoScaling::AutoScalingGroup")
 POLICY_TYPES: Final = ("OS::Heat::ScalingPolicy", "AWS::AutoScaling::ScalingPolicy")
 
-_T = TypeVar("_T")
+_ANSWER: Final = "Heat's answer"
 
 
 class StackRef(msgspec.Struct, frozen=True):
@@ -191,7 +191,7 @@ class Heat:
     async def stack(self, ref: StackRef) -> Stack:
         """A stack."""
         answer = await self._call("GET", f"{ref.path}?resolve_outputs=False")
-        found = _decoded(answer, _OneStack).stack
+        found = http.decoded(answer, _OneStack, _ANSWER).stack
         return Stack(
             StackRef(found.stack_name, found.id),
             found.stack_status,
@@ -203,29 +203,31 @@ class Heat:
     async def resource(self, ref: StackRef, name: str) -> Resource:
         """One resource of a stack."""
         answer = await self._call("GET", f"{ref.path}/resources/{quote(name, safe='')}")
-        return _resource(_decoded(answer, _OneResource).resource)
+        return _resource(http.decoded(answer, _OneResource, _ANSWER).resource)
 
     async def resources(self, ref: StackRef, **asked: str | int) -> list[Resource]:
         """The resources of a stack, in Heat's order; ``asked`` narrows them, such as ``type`` or ``nested_depth``."""
         query = f"?{urlencode(asked)}" if asked else ""
         answer = await self._call("GET", f"{ref.path}/resources{query}")
-        return [_resource(found) for found in _decoded(answer, _Resources).resources]
+        return [_resource(found) for found in http.decoded(answer, _Resources, _ANSWER).resources]
 
     async def metadata(self, ref: StackRef, group: str) -> GroupMetadata:
         """What is noted of a group's scaling."""
         answer = await self._call("GET", f"{ref.path}/resources/{quote(group, safe='')}/metadata")
-        return group_metadata(_decoded(answer, _Metadata).metadata)
+        return group_metadata(http.decoded(answer, _Metadata, _ANSWER).metadata)
 
     async def template(self, ref: StackRef) -> Mapping[str, Any]:
         """A stack's template, as it was given."""
-        found: Mapping[str, Any] = _decoded(await self._call("GET", f"{ref.path}/template"), dict[str, Any])
+        answer = await self._call("GET", f"{ref.path}/template")
+        found: Mapping[str, Any] = http.decoded(answer, dict[str, Any], _ANSWER)
         return found
 
     async def events(self, ref: StackRef, resource: str, *, limit: int = 20) -> Sequence[Mapping[str, Any]]:
         """What happened to a resource, newest first, as Heat tells it."""
         query = urlencode({"limit": limit, "sort_dir": "desc"})
         answer = await self._call("GET", f"{ref.path}/resources/{quote(resource, safe='')}/events?{query}")
-        found: Sequence[Mapping[str, Any]] = _decoded(answer, dict[str, list[dict[str, Any]]]).get("events", [])
+        decoded = http.decoded(answer, dict[str, list[dict[str, Any]]], _ANSWER)
+        found: Sequence[Mapping[str, Any]] = decoded.get("events", [])
         return found
 
     # --- changing ----------------------------------------------------------------------------------------------------
@@ -287,10 +289,3 @@ def _time(text: str | None) -> float | None:
     except ValueError:
         return None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-
-
-def _decoded(answer: bytes, form: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(answer, type=form)
-    except msgspec.DecodeError as error:
-        raise TemporaryError(f"Heat's answer cannot be read: {error}") from error

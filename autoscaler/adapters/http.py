@@ -12,13 +12,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import httpcore
 import httpx
+import msgspec
 
 from autoscaler.errors import AddressRefusedError, PermanentError, TemporaryError
 from autoscaler.redaction import redacted
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Of an answer; what is longer is cut off there, so that no other side can fill our memory."""
@@ -128,6 +131,21 @@ async def called(client: httpx.AsyncClient, request: Request) -> bytes:
         raise PermanentError(f"{place}: the URL or a header holds characters that cannot be sent") from error
     except httpx.HTTPError as error:
         raise TemporaryError(f"{place}: {str(error) or type(error).__name__}", reached=_reached(error)) from error
+
+
+def decoded(body: bytes, form: type[T], what: str) -> T:
+    """An answer in JSON, whatever stands in it beside ``form``.
+
+    Args:
+        what: of whom the answer is, for people.
+
+    Raises:
+        TemporaryError: it is none of this form: no text, nested too deeply, cut off.
+    """
+    try:
+        return msgspec.json.decode(body, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TemporaryError(f"{what} cannot be read: {error}") from error
 
 
 def _reached(error: Exception) -> bool:

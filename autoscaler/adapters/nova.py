@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from autoscaler.errors import TemporaryError
+from autoscaler.adapters import http
 
 if TYPE_CHECKING:
     from autoscaler.adapters.openstack import Service
@@ -26,7 +26,7 @@ MOVING: Final = frozenset({"MIGRATING", "REBUILD", "RESIZE", "VERIFY_RESIZE", "R
 MOVES: Final = ("migrating", "rebuild", "resize_")
 """What the task of such a server begins with."""
 
-_T = TypeVar("_T")
+_ANSWER: Final = "the answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Nova:
         found: list[Server] = []
         for _ in range(PAGES):
             answer = await self._get(self.compute, f"/servers/detail?{urlencode(query)}", MICROVERSION)
-            page = _decoded(answer, _Servers)
+            page = http.decoded(answer, _Servers, _ANSWER)
             found += [_server(server) for server in page.servers if server.id in wanted]
             following = next((link.href for link in page.servers_links if link.rel == "next"), "")
             if not following or len(found) == len(wanted):
@@ -130,13 +130,13 @@ class Nova:
     async def quotas(self) -> list[Room]:
         """What Nova's quotas leave; those without a limit are left out."""
         query = f"?{urlencode({'tenant_id': self.project_id})}" if self.project_id else ""
-        absolute = _decoded(await self._get(self.compute, f"/limits{query}"), _AllLimits).limits.absolute
+        absolute = http.decoded(await self._get(self.compute, f"/limits{query}"), _AllLimits, _ANSWER).limits.absolute
         return list(_rooms(absolute))
 
     async def ports(self, project_id: str) -> Room | None:
         """What Neutron's quota of ports leaves a project; None where there is no limit."""
         path = f"/v2.0/quotas/{quote(project_id, safe='')}/details.json"
-        found = _decoded(await self._get(self.network, path), _Quotas).quota.get("port")
+        found = http.decoded(await self._get(self.network, path), _Quotas, _ANSWER).quota.get("port")
         if found is None or found.limit < 0:
             return None
         return Room("ports", found.limit, found.used + found.reserved)
@@ -165,10 +165,3 @@ def _server(found: _Server) -> Server:
         for address in addresses
     }
     return Server(found.id, moving, found.flavor.vcpus, found.flavor.ram, max(1, len(macs)))
-
-
-def _decoded(answer: bytes, form: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(answer, type=form)
-    except msgspec.DecodeError as error:
-        raise TemporaryError(f"the answer cannot be read: {error}") from error

@@ -91,10 +91,7 @@ class OctaviaProbe:
         query = ""
         for _ in range(MAX_PAGES):
             answer = await self._octavia.call("GET", path + query)
-            try:
-                page = msgspec.json.decode(answer, type=Page)
-            except msgspec.DecodeError as error:
-                raise TemporaryError(f"the list of members cannot be read: {error}") from error
+            page = http.decoded(answer, Page, "the list of members")
             found += page.members
             following = [link.href for link in page.members_links if link.rel == "next"]
             if not following:

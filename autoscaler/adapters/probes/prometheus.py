@@ -16,9 +16,13 @@ from autoscaler.errors import PermanentError, TemporaryError
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Final
 
     from autoscaler.alarms.observation import Observation
     from autoscaler.alarms.rules import PoolHealthRule
+
+
+_ANSWER: Final = "Prometheus: the answer"
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -106,8 +110,8 @@ class PrometheusProbe:
 def _refused(error: http.RefusedError) -> PermanentError:
     """In Prometheus' own words where it has said any."""
     try:
-        answer = msgspec.json.decode(error.body, type=Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = http.decoded(error.body, Answer, _ANSWER)
+    except TemporaryError:
         return error
     return PermanentError(f"Prometheus: {answer.error_type}: {answer.error}") if answer.error else error
 
@@ -115,10 +119,7 @@ def _refused(error: http.RefusedError) -> PermanentError:
 def _answer(body: bytes) -> Data:
     if len(body) >= http.MAX_BODY_BYTES:
         raise PermanentError(f"Prometheus: the answer is longer than {http.MAX_BODY_BYTES // 2**20} MiB")
-    try:
-        answer = msgspec.json.decode(body, type=Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TemporaryError(f"Prometheus: the answer cannot be read: {error}") from error
+    answer = http.decoded(body, Answer, _ANSWER)
     if answer.status != "success" or answer.data is None:
         raise PermanentError(f"Prometheus: {answer.error_type}: {answer.error}")
     return answer.data
@@ -136,7 +137,7 @@ def _samples(data: Data) -> Samples:
             case other:
                 raise PermanentError(f"Prometheus: expected a query for an instant vector or a scalar, not a {other}")
     except (msgspec.DecodeError, ValueError) as error:
-        raise TemporaryError(f"Prometheus: the answer cannot be read: {error}") from error
+        raise TemporaryError(f"{_ANSWER} cannot be read: {error}") from error
 
 
 def _sample(series: Series) -> Sample:

@@ -122,10 +122,7 @@ def _headers(options: HttpOptions) -> dict[str, str]:
 
 def _status(body: bytes, request: http.Request) -> TargetStatus:
     place = f"GET {redacted(request.url)}"
-    try:
-        answer = msgspec.json.decode(body, type=Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TemporaryError(f'{place}: expected {{"size": n, …}}: {error}') from error
+    answer = http.decoded(body, Answer, f'{place}: {{"size": n, …}} was expected, and the answer')
     problem = _problem(answer)
     if problem:
         raise TemporaryError(f"{place}: {problem}")

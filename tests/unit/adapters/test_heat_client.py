@@ -132,6 +132,7 @@ async def test_a_stack_that_is_named_by_one_part_is_looked_up() -> None:
 
 async def test_an_answer_of_another_form_is_no_answer() -> None:
     async with receiver() as there, heat(there) as client:
-        there.on("GET /v1/project-of-ours/stacks/web/web-id/resources/group", answering(200, '{"resource": []}'))
-        with pytest.raises(TemporaryError, match="cannot be read"):
-            await client.resource(REF, "group")
+        for answer in ('{"resource": []}', b'{"\xff', "[" * 9999):
+            there.on("GET /v1/project-of-ours/stacks/web/web-id/resources/group", answering(200, answer))
+            with pytest.raises(TemporaryError, match="Heat's answer cannot be read"):
+                await client.resource(REF, "group")

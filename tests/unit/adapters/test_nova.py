@@ -110,6 +110,7 @@ async def test_reserved_ports_are_used_ones(quota: dict[str, int], expected: Roo
 
 async def test_an_answer_that_is_none_is_no_number() -> None:
     async with receiver() as there, nova(there) as asked:
-        there.on("GET /v2.1/limits", answering(200, "<html>"))
-        with pytest.raises(TemporaryError, match="the answer cannot be read"):
-            await asked.quotas()
+        for answer in ("<html>", b'{"\xff'):
+            there.on("GET /v2.1/limits", answering(200, answer))
+            with pytest.raises(TemporaryError, match="the answer cannot be read"):
+                await asked.quotas()

@@ -102,6 +102,8 @@ async def test_the_catalog_may_name_the_version(version: str) -> None:
         pytest.param(answering(503), TemporaryError, "answered 503", id="away"),
         pytest.param(answering(200, "<html>"), TemporaryError, "cannot be read", id="nonsense"),
         pytest.param(answering_json({"members": None}), TemporaryError, "cannot be read", id="no-list"),
+        pytest.param(answering(200, b'{"\x80"'), TemporaryError, "cannot be read", id="no-text"),
+        pytest.param(answering(200, '{"members": [], "m": ' + "[" * 9999), TemporaryError, "cannot be read", id="bomb"),
     ],
 )
 async def test_what_octavia_cannot_say_is_no_health(answer: Any, kind: type[Exception], said: str) -> None:
