@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -344,3 +345,13 @@ async def test_a_target_that_takes_requests_and_never_follows_is_given_up() -> N
     assert [(made.time, made.before, made.to) for made in given_up] == [(1135.0, 3, 1)]
     assert "asked for 3, 1 so far" in given_up[0].text
     assert [made.fence for made in bench.target.resizes].count(2) == 3
+
+
+async def test_a_measure_without_metadata_that_has_no_room_is_kept_as_a_dead_letter() -> None:
+    bench = await begun()
+
+    await bench.controllers[0].bury_refused([Measure("cpu_util", "web-1", 1000.0, 0.5)])
+
+    (letter,) = await bench.store.dead_letters("measure", limit=2)
+    assert letter.reason == Rejection.TOO_MANY_SERIES
+    assert json.loads(letter.payload)["metadata"] == {}
