@@ -273,9 +273,10 @@ def _is_text(value: str) -> bool:
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-def _event(document: Mapping[str, Any], reading: Reading) -> Event:
-    if "event_type" not in document:
+def _event(told: Mapping[str, Any], reading: Reading) -> Event:
+    if "event_type" not in told:
         raise InvalidMeasureError(Rejection.MISSING_KEY, "event_type")
+    document = _as_json(told)
     event_type = name_of("event_type", document["event_type"])
     message_id = document.get("message_id")
     if not message_id and reading.made_ids:
@@ -295,6 +296,15 @@ def _event(document: Mapping[str, Any], reading: Reading) -> Event:
         traits,
         document,
     )
+
+
+def _as_json(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An event as alarms keep it and pass it on: whatever came in msgpack, or as NaN, as JSON has it."""
+    try:
+        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(told))
+    except (TypeError, ValueError) as error:  # half a surrogate pair, an extension of msgpack
+        raise InvalidMeasureError(Rejection.UNDECODABLE, f"the event cannot be passed on as JSON: {error}") from error
+    return document
 
 
 def _traits(traits: object) -> Iterable[tuple[str, Trait]]:

@@ -348,6 +348,34 @@ def test_lists_are_signed_as_bytes_show_in_python() -> None:
     assert signature(message, "k") == hmac.new(b"k", b"a[b'x', {b'y': 1}]b:c2", hashlib.sha256).hexdigest()
 
 
+# --- what alarms keep of events, and pass on --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"a": ["\udfff"]}], ids=["half-a-surrogate-pair", "within"])
+def test_an_event_that_cannot_be_passed_on_is_refused(value: Any) -> None:
+    found = decoded([event(), event(message_id="m2") | {"raw": value}])
+
+    assert [each.message_id for each in found.events] == [event()["message_id"]]
+    assert [(each.rejection, each.index, each.kind) for each in found.rejected] == [(Rejection.UNDECODABLE, 1, "event")]
+
+
+def test_an_event_in_msgpack_is_passed_on_as_json() -> None:
+    odd = event() | {"raw": {"bytes": b"\xff", 1: float("nan")}}
+
+    (found,) = decode_datagram(msgspec.msgpack.encode(odd), TRUSTED, now=NOW).events
+
+    assert found.document["raw"] == {"bytes": "/w==", "1": None}
+    assert json.loads(json.dumps(found.document)) == found.document
+
+
+def test_an_extension_of_msgpack_in_an_event_is_refused() -> None:
+    odd = event() | {"raw": msgspec.msgpack.Ext(5, b"x")}
+
+    (fault,) = decode_datagram(msgspec.msgpack.encode(odd), TRUSTED, now=NOW).rejected
+
+    assert (fault.rejection, fault.kind) == (Rejection.UNDECODABLE, "event")
+
+
 # --- anything --------------------------------------------------------------------------------------------------------
 
 ANY_JSON = st.recursive(
