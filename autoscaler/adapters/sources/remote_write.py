@@ -151,7 +151,7 @@ def _template(labels: Mapping[str, str], *, trusted: bool) -> Measure:
     metadata = {
         name: value
         for name, value in sorted(labels.items())
-        if name != METRIC and value and len(name) <= NAME_LENGTH and len(value) <= METADATA_LENGTH
+        if name != METRIC and value and 0 < len(name) <= NAME_LENGTH and len(value) <= METADATA_LENGTH
     }
     if METRIC not in labels:
         raise InvalidMeasureError(Rejection.MISSING_KEY, METRIC)

@@ -1,10 +1,9 @@
-"""Prometheus' write requests, written here by hand to the letter of the specification."""
+"""Prometheus' write requests."""
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
 
 import cramjam
 import pytest
@@ -15,32 +14,11 @@ from autoscaler.adapters.sources.decode import LIVE, Decoded
 from autoscaler.adapters.sources.remote_write import MAX_UNPACKED, decode, resource_of
 from autoscaler.errors import Rejection
 from autoscaler.measures.measure import Measure
+from tests.protobuf import field, series, varint
 
 NOW = 1_795_186_800.0
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 LABELS = {"__name__": "cpu_load", "instance": "web-1:9100", "job": "node", "project": "p1"}
-
-
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def field(number: int, content: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def series(labels: Mapping[str, str], samples: Sequence[tuple[float, float]]) -> bytes:
-    """A TimeSeries, with an exemplar and a histogram that nobody here reads."""
-    written = b"".join(field(1, field(1, name.encode()) + field(2, text.encode())) for name, text in labels.items())
-    points = b"".join(
-        field(2, varint(1 << 3 | 1) + struct.pack("<d", value) + varint(2 << 3) + varint(round(at * 1000)))
-        for at, value in samples
-    )
-    return field(1, written + points + field(3, field(1, b"")) + field(4, b""))
 
 
 def request(*of: bytes) -> bytes:
@@ -89,6 +67,12 @@ def test_a_faulty_sample_costs_only_itself(
 
     assert (len(found.measures), list(found.indexes)) == (1, [1])
     assert [(each.rejection, each.index) for each in found.rejected] == [(rejection, 0)]
+
+
+def test_a_label_without_name_is_left_out() -> None:
+    (measure,) = decoded(request(series(LABELS | {"": "x"}, [(NOW, 1)]))).measures
+
+    assert measure.metadata == {name: value for name, value in LABELS.items() if name != "__name__"}
 
 
 @pytest.mark.parametrize(
