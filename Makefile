@@ -16,8 +16,13 @@ REPLICAS ?=
 BROKEN ?=
 DEAD_FOR ?=
 TRANSCRIPT ?=
+TARGET ?= all
+SECONDS ?= 60
 
-.PHONY: help setup run test test-heat quick service servers image check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos bench docs clean
+# where Python may not keep what it has compiled, each start of pytest compiles all tests anew, for ten seconds or more
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup run test test-heat quick service servers image check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos fuzz bench docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -124,6 +129,14 @@ chaos: setup servers ## Faults of every kind, and whether anything was lost (FAU
 	    $(if $(STORE),--store $(STORE)) $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(BROKEN),--broken $(BROKEN)) \
 	    $(if $(DEAD_FOR),--dead-for $(DEAD_FOR))
 
+$(VENV)/.fuzz: $(VENV)/.dev
+	@echo "installing atheris ..."
+	@$(PIP) --editable '.[demo,dev,fuzz]'
+	@touch $@
+
+fuzz: $(VENV)/.fuzz ## Send anything to all that strangers can send to, each target for SECONDS (TARGET=promql for one)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGET)
+
 bench: setup servers ## A measure published -> webhook received; what 100 000 alarms cost
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/alarms.py
@@ -132,4 +145,4 @@ docs: setup ## Make the reference pages anew
 	$(BIN)/python docs/reference/make.py
 
 clean: ## Remove what the targets above have made
-	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz
