@@ -35,6 +35,8 @@ HISTORY_ENTRIES = 1000
 """How many are kept per alarm."""
 DECISIONS = 1000
 """How many are kept per group, and how many ids are known as decided."""
+LETTER_KINDS = ("measure", "event", "notice", "action")
+"""What dead letters are of."""
 DEAD_LETTERS = 10_000
 """How many are kept per kind."""
 DEAD_LETTER_BYTES = 64 * 1024 * 1024
@@ -445,6 +447,66 @@ class Pulse:
     now: float
 
 
+# --- the state as a whole --------------------------------------------------------------------------------------------
+
+
+class SavedAlarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="alarm"):
+    """All that is stored of an alarm, as of one moment; also of one that is gone.
+
+    Attributes:
+        record: None where it is gone.
+        definition: None where it is declared in files, or gone.
+        tally: how often it was evaluated to each state.
+        history: oldest first.
+        rows: actions that have yet to be carried out, lane by lane, the head first.
+    """
+
+    alarm_id: str
+    record: AlarmRecord | None = None
+    definition: Definition | None = None
+    tally: dict[str, int] = msgspec.field(default_factory=dict)
+    history: tuple[HistoryEntry, ...] = ()
+    rows: tuple[OutboxRow, ...] = ()
+
+
+class SavedGroup(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="group"):
+    """All that is stored of a group, as of one moment; decisions oldest first."""
+
+    name: str
+    record: GroupRecord
+    decisions: tuple[Decision, ...] = ()
+
+
+class SavedDocument(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="document"):
+    """A small document, see :meth:`Store.keep`."""
+
+    kind: str
+    key: str
+    document: bytes
+
+
+class SavedDeclarations(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="declarations"):
+    """The declarations in force."""
+
+    generation: str
+    documents: bytes
+
+
+class SavedFreeze(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="freeze"):
+    """The freeze in force."""
+
+    freeze: Freeze
+
+
+class SavedLetter(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="letter"):
+    """A dead letter; those of a kind come oldest first."""
+
+    letter: DeadLetter
+
+
+Saved = SavedAlarm | SavedGroup | SavedDocument | SavedDeclarations | SavedFreeze | SavedLetter
+
+
 # --- the form of the state -------------------------------------------------------------------------------------------
 
 
@@ -457,12 +519,14 @@ class Schema:
         oldest: of the forms that records may still be in.
         by: the version that raised it, "" where nobody has.
         since: Unix seconds of that.
+        shards: how many parts it is in.
     """
 
     form: int = STATE_FORM
     oldest: int = STATE_FORM
     by: str = ""
     since: float = 0.0
+    shards: int = 1
 
     @property
     def refusal(self) -> str:
@@ -679,6 +743,32 @@ class Store(Protocol):
 
         From then on whoever does not know that form is refused, in the midst of what they do. No way leads back.
         """
+        ...
+
+    def saved(self) -> AsyncGenerator[Saved, None]:
+        """All that an export holds, one after another, while others go on working: each entity as of one moment.
+
+        Windows are left out, since what is measured comes again, and so are due times. Dead letters come before alarms.
+        """
+        ...
+
+    async def begin_import(self, *, shards: int, replace: bool) -> None:
+        """Make the state an empty one of so many shards; until :meth:`end_import` no other replica begins on it.
+
+        Args:
+            replace: what is there is removed, in whatever form it is.
+
+        Raises:
+            PermanentError: a replica lives, or something is there and is not to be replaced; nothing was changed.
+        """
+        ...
+
+    async def end_import(self) -> None:
+        """Have replicas begin. Raises PermanentError where one was quicker: then nothing is certain."""
+        ...
+
+    async def restore_group(self, name: str, record: GroupRecord, decisions: Sequence[Decision]) -> None:
+        """Put a group into an empty state, as it was exported; decisions oldest first."""
         ...
 
     async def publish(self, generation: str, documents: bytes, *, insist: bool) -> str:

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from autoscaler.alarms.explanation import joined, renewed
 
 if TYPE_CHECKING:
     from typing import Final
 
+    from autoscaler.alarms.alarm import AlarmRecord
     from autoscaler.alarms.course import Look
 
 IMPORTED: Final = "imported: keeps its state and acts on nothing until its first full window"
+
+
+def as_imported(record: AlarmRecord) -> AlarmRecord:
+    """A record with its state to stay until the first full window, and nothing of what led to it."""
+    return replace(
+        record,
+        note=IMPORTED,
+        imported=True,
+        considered=None,
+        consider_at=None,
+        repeats=0,
+        repeat_at=None,
+        breaching_since=None,
+        clear_since=None,
+        held_since=None,
+        evidence=None,
+        leaves=(),
+        instances={},
+    )
 
 
 def keeps_state(look: Look, lacks: str) -> bool:

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query
 from autoscaler.api.asked import NO_QUERY, LetterFilter, LettersBody
 from autoscaler.api.callers import OPERATES, Caller
 from autoscaler.api.wire import DeadLetterAnswer, HandledAnswer, dead_letter_answer, handled_answer
-from autoscaler.engine.letters import KINDS
 from autoscaler.engine.service import NotFoundError
+from autoscaler.ports import LETTER_KINDS
 
 if TYPE_CHECKING:
     from autoscaler.engine.service import Service
@@ -24,7 +24,7 @@ def router(service: Service) -> APIRouter:
     @paths.get("")
     async def dead_letters(asked: Annotated[LetterFilter, Query()]) -> list[DeadLetterAnswer]:
         """Newest first."""
-        kinds = KINDS if asked.kind is None else (asked.kind,)
+        kinds = LETTER_KINDS if asked.kind is None else (asked.kind,)
         found = [
             letter
             for kind in kinds

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -49,3 +52,66 @@ def upgrade(redis: Redis = None, state_dir: StateDir = None, namespace: Namespac
 
     schema = asyncio.run(state.upgrade(settings_of(redis, state_dir, namespace)))
     typer.echo(f"the state is written in form {schema.form}")
+
+
+@app.command("export")
+def export_state(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; gzipped where it ends in .gz.")],
+    redis: Redis = None,
+    state_dir: StateDir = None,
+    namespace: Namespace = None,
+) -> None:
+    """Write the state into a file, while controllers go on working.
+
+    The file holds secrets, such as the URLs of webhooks: only its owner may read it. Windows of measures are left out.
+    """
+    from autoscaler.moving import state  # noqa: PLC0415 - half a second
+
+    counted = asyncio.run(state.export(settings_of(redis, state_dir, namespace), path))
+    told = ", ".join(f"{number} {kind}" for kind, number in sorted(counted.items()))
+    typer.echo(f"{path}: {told or 'an empty state'}")
+
+
+@app.command("import")
+def import_state(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="What `autoscaler state export` has written.")],
+    redis: Redis = None,
+    state_dir: StateDir = None,
+    namespace: Namespace = None,
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the file is whole and understood.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Remove what is there now.")] = False,
+    how: AsFormat = Format.TABLE,
+) -> None:
+    """Put an exported state back; every controller must have ended.
+
+    Nothing is done by it: alarms keep their states and act on nothing until their first full window, groups keep the
+    size they have now, and actions that had yet to be carried out are set aside among the dead letters.
+    """
+    from autoscaler.moving import state  # noqa: PLC0415 - half a second
+
+    if check:
+        header = state.checked(path)
+        typer.echo(f"{path}: whole; form {header.form}, by autoscaler {header.version}, at {_iso(header.time)}")
+        return
+    found = asyncio.run(state.put_back(settings_of(redis, state_dir, namespace), path, replace=replace))
+    if how is Format.JSON:
+        typer.echo(json.dumps(dataclasses.asdict(found), indent=2))
+        return
+    typer.echo(
+        f"alarms: {found.alarms}, {found.definitions} of them of the API; groups: {found.groups}; lines of history: "
+        f"{found.history}; decisions: {found.decisions}; documents: {found.documents}; dead letters: {found.letters}"
+    )
+    if found.actions:
+        typer.echo(
+            f"actions that had yet to be carried out: {found.actions}; they are among the dead letters now: "
+            "`autoscaler dead-letters --help` says how to send them again or drop them"
+        )
+    if found.frozen:
+        typer.echo("everything is frozen, as it was: `autoscaler unfreeze` ends that")
+
+
+def _iso(time: float) -> str:
+    from autoscaler.scaling.guards import iso  # noqa: PLC0415
+
+    return iso(time)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from autoscaler.ports import Batch, DeadLetter, Store
     from autoscaler.scaling.group import Actor
 
-KINDS = ("measure", "event", "notice", "action")
 LOOKED_AT = 100
 """Letters that are read in one go where some are searched for."""
 

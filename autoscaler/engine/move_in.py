@@ -16,7 +16,7 @@ import msgspec
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
 from autoscaler.alarms.definition import NOT_EVALUATED, SET_BY_HAND, Definition
-from autoscaler.alarms.imported import IMPORTED
+from autoscaler.alarms.imported import as_imported
 from autoscaler.alarms.rules import EventRule
 from autoscaler.engine.ledger import LANE_LEASE
 from autoscaler.engine.moved import (
@@ -382,24 +382,12 @@ class _Take:
 def with_state(record: AlarmRecord, row: AodhAlarm) -> AlarmRecord:
     """The record with the state of a row, to stay until the first full window."""
     return msgspec.structs.replace(
-        record,
+        as_imported(record),
         version=record.version + 1,
         state=AlarmState(row.state),
         state_timestamp=row.state_timestamp,
         reason=row.state_reason or NOT_EVALUATED,
         reason_data={},
-        note=IMPORTED,
-        imported=True,
-        considered=None,
-        consider_at=None,
-        repeats=0,
-        repeat_at=None,
-        breaching_since=None,
-        clear_since=None,
-        held_since=None,
-        evidence=None,
-        leaves=(),
-        instances={},
     )
 
 

@@ -108,7 +108,11 @@ class Reconciler:
         if record.owner == self._replica and record.owned_until - state.now > RESIDENT_HOLD / 2:
             return True
         held_here = replace(
-            record, version=record.version + 1, owner=self._replica, owned_until=state.now + RESIDENT_HOLD
+            record,
+            version=record.version + 1,
+            owner=self._replica,
+            owned_until=state.now + RESIDENT_HOLD,
+            restored=False,  # members inside a process have not outlived it: they are begun anew
         )
         if record.owner != self._replica:
             # the members that another held have ended with it

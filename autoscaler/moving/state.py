@@ -1,13 +1,17 @@
-"""The state of a deployment: shown, and brought into the form of this version."""
+"""The state of a deployment as a whole: shown, brought into the form of this version, exported and imported."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from autoscaler import __version__
+from autoscaler.adapters import state_file
 from autoscaler.adapters.logs import configure
 from autoscaler.engine import upkeep
+from autoscaler.engine.restore import Restored, Restorer
 from autoscaler.moving.store import opened
 from autoscaler.ports import Heartbeat, Schema
 from autoscaler.settings import Settings
@@ -47,3 +51,46 @@ async def upgrade(settings: Settings) -> Schema:
     configure(settings.log_format, settings.log_level)
     async with opened(settings) as store:
         return await upkeep.upgrade(store, __version__)
+
+
+async def export(settings: Settings, path: Path) -> Mapping[str, int]:
+    """Write all of the state into a file while controllers go on working; how many entries of each kind it holds.
+
+    Raises:
+        PermanentError: the file cannot be written; one that was there before is as it was.
+        TemporaryError: Redis cannot be reached, or the state is in a form that this version does not know.
+    """
+    configure(settings.log_format, settings.log_level)
+    counted: Counter[str] = Counter()
+    async with opened(settings) as store:
+        schema = await store.schema()
+        header = state_file.Header(
+            version=__version__, namespace=settings.namespace, shards=schema.shards, time=await store.now()
+        )
+        with state_file.written(path, header) as write:
+            async for entry in store.saved():
+                write(entry)
+                counted[str(type(entry).__struct_config__.tag)] += 1
+    return counted
+
+
+def checked(path: Path) -> state_file.Header:
+    """What a file that is whole and understood says of itself. Raises PermanentError, naming the line, of any other."""
+    return state_file.checked(path)
+
+
+async def put_back(settings: Settings, path: Path, *, replace: bool) -> Restored:
+    """Put what a file holds in place of a state that is empty, or that is to be replaced.
+
+    Raises:
+        PermanentError: the file is not whole, a controller runs, or there is something; nothing was changed. Or a
+            controller began meanwhile.
+        TemporaryError: Redis cannot be reached; it is to be done again, with ``replace``.
+    """
+    configure(settings.log_format, settings.log_level)
+    header = state_file.checked(path)
+    async with opened(settings) as store:
+        await store.begin_import(shards=header.shards, replace=replace)
+        restored = await Restorer(store, await store.now()).run(state_file.read(path))
+        await store.end_import()
+    return restored

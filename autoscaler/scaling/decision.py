@@ -20,6 +20,7 @@ class Reason(StrEnum):
     BOUNDS = "bounds"
     OUT_OF_BAND = "out of band"
     CAPACITY_UNAVAILABLE = "capacity unavailable"
+    RESTORED = "restored"
     # held
     UNCHANGED = "unchanged"
     AT_BOUND = "at bound"

@@ -179,6 +179,7 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
         min_size: bound set by a schedule; None means the declared one.
         max_size: bound set by a schedule; None means the declared one.
         declared: the declared limits that these bounds were set over; others undo them.
+        restored: it comes from an export, and the target has not been seen since; what it has is what is wanted.
         owner: replica that holds the members of a target which lives inside the controller.
         owned_until: Unix seconds at which its hold ends unless renewed.
         signal: of a group that Heat owns: the signal whose effect has yet to be seen, one at a time.
@@ -220,6 +221,7 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     max_size: int | None = None
     declared: Limits | None = None
     paused: Pause | None = None
+    restored: bool = False
     owner: str = ""
     owned_until: float = 0.0
     signal: Signal | None = None

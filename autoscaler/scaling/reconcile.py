@@ -84,6 +84,30 @@ def looked(record: GroupRecord, status: TargetStatus, now: float) -> GroupRecord
     )
 
 
+def as_restored(record: GroupRecord, *, version: int, fence: int) -> GroupRecord:
+    """The record of an export as it is put into force: nothing of it moves the group, whatever has become of it since.
+
+    Args:
+        version: higher than the group ever had.
+        fence: as high.
+    """
+    known = record.cooldown_end is not None and record.resized_at is not None
+    cooldown = (record.cooldown_end or 0.0) - (record.resized_at or 0.0) if known else 0.0
+    return GroupRecord(
+        version=version,
+        desired_capacity=record.desired_capacity,
+        fence=fence,
+        restored=record.desired_capacity is not None,
+        pending_cooldown=max(record.pending_cooldown, cooldown),
+        min_size=record.min_size,
+        max_size=record.max_size,
+        declared=record.declared,
+        paused=record.paused,
+        concluded=record.concluded,
+        repairing=record.repairing,
+    )
+
+
 def seen(before: GroupRecord, group: Group, status: TargetStatus, *, now: float) -> Seen:
     """The record after the target was read."""
     record, size, wanted = looked(before, status, now), status.size, before.desired_capacity
@@ -92,6 +116,8 @@ def seen(before: GroupRecord, group: Group, status: TargetStatus, *, now: float)
             return Seen(record)  # what it begins with is not known before that is over
         capacity = _first_capacity(record, group, size)
         return Seen(replace(record, desired_capacity=capacity, resizing=not _kept(record, capacity), fence=1))
+    if before.restored:
+        return Seen(record) if status.busy else _found_again(record, group, wanted, now)
     if record.resizing:
         return Seen(_under_way(before, record, wanted, now))
     if status.busy:
@@ -131,6 +157,21 @@ def _drifted(record: GroupRecord, group: Group, wanted: int, now: float) -> Seen
         respected = replace(respected, resizing=True, fence=record.fence + 1, attempts=0, retry_at=None, error="")
         text += f", and kept: the target would go back to {record.wanted}"
     return Seen(respected, Reason.OUT_OF_BAND, text)
+
+
+def _found_again(record: GroupRecord, group: Group, wanted: int, now: float) -> Seen:
+    """The first look at a group that comes from an export: it keeps its size, and rests as after a resize."""
+    size = record.size
+    found = replace(
+        record,
+        desired_capacity=size,
+        restored=False,
+        resized_at=now,
+        cooldown_end=recorded(None, now, max(group.cooldown, record.pending_cooldown)),
+        cooldown_by="import",
+        pending_cooldown=0.0,
+    )
+    return Seen(found, Reason.RESTORED, f"the export says {wanted}, the target has {size}; left as it is")
 
 
 def _first_capacity(record: GroupRecord, group: Group, size: int) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-START_SECONDS = 60.0
+START_SECONDS = float(os.environ.get("AUTOSCALER_TEST_START_SECONDS", "60"))
 
 
 class ControllerProcess:
@@ -24,11 +24,15 @@ class ControllerProcess:
         port: of its API.
         settings: as ``AUTOSCALER_…``, without the prefix.
         options: of the command.
+
+    Attributes:
+        build: folder that holds another version of the package, for the next start; None is this one.
     """
 
     def __init__(self, folder: Path, *, port: int, settings: dict[str, str], options: Sequence[str] = ()) -> None:
         self.port = port
         self.settings = settings
+        self.build: Path | None = None
         self._options = tuple(options)
         self._log = folder / "controller.log"
         self._environment = {
@@ -50,10 +54,15 @@ class ControllerProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "autoscaler", "run", *self._options],
-                env=self._environment,
+                env=self._of_build,
+                cwd=self.build,
                 stdout=log,
                 stderr=log,
             )
+
+    @property
+    def _of_build(self) -> dict[str, str]:
+        return self._environment | ({} if self.build is None else {"PYTHONPATH": str(self.build)})
 
     @property
     def pid(self) -> int | None:
@@ -76,6 +85,13 @@ class ControllerProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         code = self._process.wait(40)
+        self._process = None
+        return code
+
+    def wait(self) -> int:
+        """Wait until it has ended by itself; its exit status."""
+        assert self._process is not None
+        code = self._process.wait(60)
         self._process = None
         return code
 
@@ -104,9 +120,11 @@ class ControllerProcess:
             status: with which it must end.
         """
         command = [sys.executable, "-m", "autoscaler", *words]
-        ran = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=120, check=False)
+        ran = subprocess.run(
+            command, env=self._of_build, cwd=self.build, capture_output=True, text=True, timeout=120, check=False
+        )
         assert ran.returncode == status, ran.stdout + ran.stderr
-        return ran.stdout
+        return ran.stdout if status == 0 else ran.stderr
 
     def log(self) -> str:
         """What it said last."""

@@ -18,7 +18,7 @@ from autoscaler.adapters.redis.definitions import PIECE
 from autoscaler.adapters.redis.health import _faults as faults_of
 from autoscaler.alarms.alarm import AlarmRecord
 from autoscaler.alarms.definition import Definition
-from autoscaler.errors import TemporaryError, UnknownStateError
+from autoscaler.errors import PermanentError, TemporaryError, UnknownStateError
 from autoscaler.measures.match import Equals
 from autoscaler.measures.series import pack
 from autoscaler.measures.window import WindowSpec
@@ -650,3 +650,34 @@ async def test_an_upgrade_removes_the_libraries_of_other_versions(
     assert "autoscaler_0123456789ab" not in left
     assert "somebody_elses" in left
     assert library().name in left
+
+
+async def test_nobody_begins_on_an_import_that_has_not_ended(redis_url: str, namespace: str) -> None:
+    async with opened(redis_url, namespace) as store, opened(redis_url, namespace) as other:
+        await store.begin_import(shards=4, replace=False)
+        await store.keep("quota", {"p": b"1"})
+        with pytest.raises(TemporaryError, match="was broken off; in that case do it again with --replace"):
+            await other.kept("quota", ["p"])
+        with pytest.raises(PermanentError, match="is not empty"):
+            await other.begin_import(shards=4, replace=False)
+
+        await store.end_import()
+
+        assert await other.kept("quota", ["p"]) == [b"1"]
+        assert (await other.schema()).shards == 4
+
+
+async def test_an_import_may_take_the_place_of_a_newer_state(
+    redis_url: str, client: redis.Redis, namespace: str
+) -> None:
+    async with opened(redis_url, namespace) as store:
+        assert await everything_asked(store) == [None] * 15
+    client.zadd(f"{namespace}:{{hub}}:replicas", {"r": 1.0})
+    raised(client, namespace, STATE_FORM + 1)
+
+    async with opened(redis_url, namespace) as store:
+        await store.begin_import(shards=16, replace=True)
+        await store.end_import()
+
+        assert [one async for one in store.saved()] == []
+        assert (await store.schema()).form == STATE_FORM

@@ -7,7 +7,7 @@ import heapq
 import math
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from autoscaler.alarms.alarm import AlarmRecord
 from autoscaler.alarms.definition import Definition
+from autoscaler.errors import PermanentError
 from autoscaler.measures.series import POINT_BYTES, merged, pack
 from autoscaler.ports import (
     CHANGES,
@@ -25,6 +26,7 @@ from autoscaler.ports import (
     DECISIONS,
     GENERATIONS,
     HISTORY_ENTRIES,
+    LETTER_KINDS,
     MARK_DELAY,
     REPLICA_SILENCE,
     REVIVED,
@@ -45,6 +47,13 @@ from autoscaler.ports import (
     Pulse,
     Put,
     Retry,
+    Saved,
+    SavedAlarm,
+    SavedDeclarations,
+    SavedDocument,
+    SavedFreeze,
+    SavedGroup,
+    SavedLetter,
     Schema,
     Stale,
     Store,
@@ -597,6 +606,55 @@ class MemoryStore:
     async def upgrade(self, by: str) -> Schema:  # noqa: ARG002 - nothing older was ever written here
         """See :class:`autoscaler.ports.Store`."""
         return self._schema
+
+    # the state as a whole
+
+    async def saved(self) -> AsyncGenerator[Saved, None]:
+        """See :class:`autoscaler.ports.Store`."""
+        if self._in_force is not None:
+            yield SavedDeclarations(generation=self._in_force[0], documents=self._in_force[1])
+        if self._frozen is not None:
+            yield SavedFreeze(freeze=self._frozen)
+        for kind in LETTER_KINDS:
+            for letter in reversed(await self.dead_letters(kind, limit=DEAD_LETTERS)):
+                yield SavedLetter(letter=letter)
+        for alarm_id in sorted({*self._alarms, *self._history, *map(alarm_of, self._lanes)}):
+            yield self._saved_alarm(alarm_id)
+        for name, group in sorted(self._groups.items()):
+            yield SavedGroup(name=name, record=group.record, decisions=tuple(reversed(group.decisions)))
+        for (kind, key), document in sorted(self._kept.items()):
+            yield SavedDocument(kind=kind, key=key, document=document)
+
+    def _saved_alarm(self, alarm_id: str) -> SavedAlarm:
+        alarm = self._alarms.get(alarm_id, _Alarm())
+        lanes = sorted(lane for lane in self._lanes if alarm_of(lane) == alarm_id)
+        return SavedAlarm(
+            alarm_id=alarm_id,
+            record=alarm.record,
+            definition=alarm.definition,
+            tally=dict(alarm.tally),
+            history=tuple(reversed(self._history.get(alarm_id, ()))),
+            rows=tuple(replace(row, attempts=0) for lane in lanes for row in self._lanes[lane].rows),
+        )
+
+    async def begin_import(self, *, shards: int, replace: bool) -> None:  # noqa: ARG002 - it is in one piece
+        """See :class:`autoscaler.ports.Store`."""
+        if await self.replicas():
+            raise PermanentError("a replica lives")
+        if not replace and [one async for one in self.saved()]:
+            raise PermanentError("the state is not empty")
+        MemoryStore.__init__(self, self._clock, history_ttl=self._history_ttl)
+
+    async def end_import(self) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        if await self.replicas():
+            raise PermanentError("a replica has begun meanwhile")
+
+    async def restore_group(self, name: str, record: GroupRecord, decisions: Sequence[Decision]) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        group = self._groups[name] = _Group(record)
+        for decision in decisions:
+            _keep(group, decision, coalesce=False)
 
     async def publish(self, generation: str, documents: bytes, *, insist: bool) -> str:
         """See :class:`autoscaler.ports.Store`."""

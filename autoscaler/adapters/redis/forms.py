@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -172,10 +172,9 @@ def kind_of_letter(letter_id: str) -> str:
     return letter_id.partition("-")[0]
 
 
-def letter_of(kind: str, at: bytes, fields: Sequence[bytes] | Mapping[bytes, bytes]) -> DeadLetter:
+def letter_of(kind: str, at: bytes, fields: Sequence[bytes]) -> DeadLetter:
     """An entry of a stream of dead letters."""
-    text = fields[b"letter"] if isinstance(fields, Mapping) else fields[1]
-    return replace(msgspec.json.decode(text, type=DeadLetter), id=f"{kind}-{at.decode()}")
+    return replace(msgspec.json.decode(fields[1], type=DeadLetter), id=f"{kind}-{at.decode()}")
 
 
 def row_of(answer: bytes) -> OutboxRow | None:
@@ -213,13 +212,25 @@ def put_asked(put: GroupPut) -> dict[str, Any]:
         "token": "" if put.freeze is None else put.freeze.token,
         "record": to_json(replace(put.record, version=version)).decode(),
         "reconcile_at": maybe(put.reconcile_at),
-        "decision": [] if put.decision is None else [_decision_asked(put.decision)],
+        "decision": [] if put.decision is None else [decision_asked(put.decision)],
         "coalesce": put.coalesce,
         "decisions": DECISIONS,
     }
 
 
-def _decision_asked(decision: Decision) -> dict[str, Any]:
+def restored_asked(name: str, record: GroupRecord, decisions: Sequence[Decision]) -> dict[str, Any]:
+    """A group as `restore_group` is asked."""
+    return {
+        "name": name,
+        "version": record.version,
+        "record": to_json(record).decode(),
+        "decision": [decision_asked(decision) for decision in decisions],
+        "decisions": DECISIONS,
+    }
+
+
+def decision_asked(decision: Decision) -> dict[str, Any]:
+    """A decision as the functions keep it, with what makes two holds equal."""
     hold = [decision.policy, decision.reason, decision.before, decision.to]
     return {
         "id": decision.id,

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import structlog
+from msgspec.structs import replace as replaced
 
-from autoscaler.adapters.redis import forms
+from autoscaler.adapters.redis import forms, saving
 from autoscaler.adapters.redis.calls import Call, Caller
 from autoscaler.adapters.redis.definitions import DefinitionStreams
 from autoscaler.adapters.redis.health import faults
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
-from autoscaler.errors import TemporaryError, UnknownStateError
+from autoscaler.errors import PermanentError, TemporaryError, UnknownStateError
 from autoscaler.ports import (
     CHANGES,
     DEAD_LETTER_BYTES,
     DEAD_LETTERS,
     GENERATIONS,
     HISTORY_ENTRIES,
+    LETTER_KINDS,
     REPLICA_SILENCE,
     REVIVED,
     STATE_FORM,
@@ -44,6 +47,12 @@ from autoscaler.ports import (
     Pulse,
     Put,
     Retry,
+    Saved,
+    SavedAlarm,
+    SavedDeclarations,
+    SavedDocument,
+    SavedFreeze,
+    SavedLetter,
     Schema,
     Stale,
     Store,
@@ -54,6 +63,7 @@ from autoscaler.ports import (
     alarm_of,
 )
 from autoscaler.scaling.decision import Decision
+from autoscaler.scaling.group import GroupRecord
 
 if TYPE_CHECKING:
     from typing import Final
@@ -111,6 +121,7 @@ class RedisStore:
         self._wanted_shards = shards
         self._shards = 0  # 0 means not known yet
         self._form = STATE_FORM
+        self._importing = False
         self._history_ttl = min(history_ttl, LONGEST_TTL)
         self._clock = clock
 
@@ -139,6 +150,11 @@ class RedisStore:
         schema = await self._schema()
         if schema.refusal:
             raise UnknownStateError(f"{self._caller.shown}: {schema.refusal}")
+        if await self._is_importing() and not self._importing:
+            raise TemporaryError(
+                f"{self._caller.shown}: an import into {self._namespace} is under way, or was broken off; in that case "
+                "do it again with --replace"
+            )
         if known is None and schema.form > 1:
             prefixes = self._prefixes_of(self._wanted_shards)
             await self._caller([self._raising(prefix, schema.form, schema.form) for prefix in prefixes])
@@ -159,7 +175,7 @@ class RedisStore:
     async def _schema(self) -> Schema:
         words = ("HMGET", f"{self._hub}schema", "form", "oldest", "by", "since")
         form, oldest, by, since = await self._caller.plain(self._hub, *words)
-        return Schema(int(form or 1), int(oldest or 1), (by or b"").decode(), float(since or 0))
+        return Schema(int(form or 1), int(oldest or 1), (by or b"").decode(), float(since or 0), self._shards)
 
     @staticmethod
     def _raising(prefix: str, form: int, oldest: int, by: str = "") -> Call:
@@ -490,8 +506,8 @@ class RedisStore:
     async def _letters(self, command: str, kind: str, start: str, end: str, limit: int) -> list[DeadLetter]:
         if limit <= 0:
             return []
-        words = (command, f"{self._hub}dead:{kind}", start, end, "COUNT", limit)
-        return [forms.letter_of(kind, at, fields) for at, fields in await self._caller.plain(self._hub, *words)]
+        entries = await self._call_hub("letters", [command, kind, start, end, limit])
+        return [forms.letter_of(kind, at, fields) for at, fields in entries]
 
     async def drop_letters(self, letter_ids: Sequence[str]) -> list[bool]:
         """See :class:`autoscaler.ports.Store`."""
@@ -511,8 +527,10 @@ class RedisStore:
 
     async def schema(self) -> Schema:
         """See :class:`autoscaler.ports.Store`."""
-        exists = await self._caller.plain(self._hub, "GET", f"{self._hub}shards")
-        return await self._schema() if exists else Schema()
+        stored = await self._caller.plain(self._hub, "GET", f"{self._hub}shards")
+        if stored is None:
+            return Schema(shards=self._wanted_shards)
+        return dataclasses.replace(await self._schema(), shards=int(stored))
 
     async def upgrade(self, by: str) -> Schema:
         """See :class:`autoscaler.ports.Store`. Libraries of other versions are removed, whoever left them behind."""
@@ -525,6 +543,85 @@ class RedisStore:
         removed = await self._caller.clear()
         _log.info("functions of other versions removed", libraries=removed)
         return schema
+
+    # the state as a whole
+
+    async def saved(self) -> AsyncGenerator[Saved, None]:
+        """See :class:`autoscaler.ports.Store`. Of what is stored only the names are held at once."""
+        await self._ready()
+        names = await saving.entities(self._caller, self._namespace)
+        generation = await self.generation()
+        if generation is not None:
+            yield SavedDeclarations(generation=generation[0], documents=generation[1])
+        freeze = (await self.group("")).freeze
+        if freeze is not None:
+            yield SavedFreeze(freeze=freeze)
+        for kind in LETTER_KINDS:
+            letters: list[DeadLetter] = []
+            while page := await self.dead_letters(kind, limit=PIECE, before=letters[-1].id if letters else ""):
+                letters += page
+            for letter in reversed(letters):
+                yield SavedLetter(letter=letter)
+        for ids in saving.pieces(names.get("alarm", ()), saving.AT_ONCE):
+            for alarm in await self._saved_alarms(ids):
+                yield alarm
+        for name in names.get("group", ()):
+            group = saving.group_of(name, await self._call("saved_group", name, [name]))
+            if group is not None:
+                yield group
+        for kind in names.get("kept", ()):
+            for keys in saving.pieces(sorted(await self.kept_keys(kind)), PIECE):
+                for key, document in zip(keys, await self.kept(kind, keys), strict=True):
+                    if document is not None:
+                        yield SavedDocument(kind=kind, key=key, document=document)
+
+    async def _saved_alarms(self, alarm_ids: Sequence[str]) -> list[SavedAlarm]:
+        numbers, answers = await self._by_shard("saved_alarms", alarm_ids, str, list)
+        found = _in_order(numbers, [saving.alarms_of(answer) for answer in answers])
+        named = [replaced(alarm, alarm_id=alarm_id) for alarm_id, alarm in zip(alarm_ids, found, strict=True)]
+        # one may have vanished meanwhile
+        return [alarm for alarm in named if alarm != SavedAlarm(alarm_id=alarm.alarm_id)]
+
+    async def begin_import(self, *, shards: int, replace: bool) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        if not replace and [keys async for _, keys in saving.keys_of(self._caller, self._namespace) if keys]:
+            raise PermanentError(f"{self._caller.shown}: {self._namespace} is not empty; --replace empties it")
+        await self._alone()
+        await self._say_of_schema("HSET", "importing", 1)
+        try:
+            await self._alone()
+        except PermanentError:
+            await self._say_of_schema("HDEL", "importing")
+            raise
+        await saving.remove(self._caller, self._namespace, but=f"{self._hub}schema")
+        await self._say_of_schema("HDEL", "form", "oldest", "by", "since")
+        self._importing, self._shards, self._wanted_shards = True, 0, shards
+        await self._ready()
+
+    async def end_import(self) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        await self._alone()
+        await self._say_of_schema("HDEL", "importing")
+
+    async def _say_of_schema(self, command: str, *words: str | int) -> Any:
+        key = f"{self._hub}schema"
+        return await self._caller.plain(key, command, key, *words)
+
+    async def _alone(self) -> None:
+        """Refuse where a replica lives, whatever form the state is in: when they were heard is told in all of them."""
+        key, since = f"{self._hub}replicas", await self.now() - REPLICA_SILENCE
+        heard = await self._caller.plain(key, "ZRANGE", key, "+inf", since, "BYSCORE", "REV", "LIMIT", 0, 1)
+        if heard:
+            raise PermanentError(
+                f"{self._caller.shown}: {heard[0].decode()} runs on {self._namespace}; end every controller first"
+            )
+
+    async def _is_importing(self) -> bool:
+        return bool(await self._say_of_schema("HEXISTS", "importing"))
+
+    async def restore_group(self, name: str, record: GroupRecord, decisions: Sequence[Decision]) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        await self._call("restore_group", name, forms.restored_asked(name, record, decisions))
 
     async def publish(self, generation: str, documents: bytes, *, insist: bool) -> str:
         """See :class:`autoscaler.ports.Store`."""

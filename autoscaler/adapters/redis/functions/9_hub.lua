@@ -27,6 +27,12 @@ register('bury', function(keys, args)
   return ''
 end)
 
+-- A command that reads a stream, of those of a kind, from one id to another, at most so many.
+register('letters', function(keys, args)
+  local prefix, _, ask = asked(keys, args)
+  return redis.call(ask[1], prefix .. 'dead:' .. ask[2], ask[3], ask[4], 'COUNT', ask[5])
+end, {'no-writes'})
+
 -- Takes letters out, each {kind, id in its stream}: for each whether it was there.
 register('drop_letters', function(keys, args)
   local prefix, _, ask = asked(keys, args)
