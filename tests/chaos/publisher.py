@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 from collections import deque
@@ -17,6 +18,8 @@ import aiomqtt
 
 if TYPE_CHECKING:
     from tests.chaos.records import Records
+
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # of brokers that are away, which is what this is about
 
 TICK = 0.05
 """Seconds between two rounds of measures."""

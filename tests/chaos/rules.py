@@ -71,8 +71,9 @@ _BEHIND = """
            evaluation_periods: 2, comparison_operator: gt, threshold: 50, window: aligned, evaluate: boundary}}
     {hooks}
   - name: behind-{number}-everything
+    description: Keeps the hour in the window that both look at
     type: aggregation
-    rule: {{metric: behind-{number}, match: {{server_group: web}}, aggregation_method: mean, granularity: 1800,
+    rule: {{metric: behind-{number}, match: {{rig: chaos}}, aggregation_method: mean, granularity: 1800,
            evaluation_periods: 2, comparison_operator: gt, threshold: 1000, window: aligned, evaluate: boundary}}
 """
 _GROUP = """
