@@ -11,7 +11,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -94,7 +94,7 @@ async def run_controller(settings: Settings) -> None:
             url = embedded.url
         store = RedisStore(url, namespace=settings.namespace, shards=settings.shards, history_ttl=settings.history_ttl)
         stack.push_async_callback(store.close)
-        await _reached(store)
+        await _patiently(store.generation)
         for problem in () if settings.allow_volatile_redis else await store.check():
             log.warning("not ready", problem=problem)
         live = await _Live.build(settings, store, stack)
@@ -139,12 +139,12 @@ def _bound(settings: Settings) -> socket.socket:
     return bound
 
 
-async def _reached(store: RedisStore) -> None:
-    """Wait for a Redis that is still starting; what it is or does wrong is said by /readyz."""
+async def _patiently(once: Callable[[], Awaitable[object]]) -> None:
+    """Wait for a Redis that is still starting, or falls silent meanwhile; what it does wrong is said by /readyz."""
     deadline = asyncio.get_running_loop().time() + START_PATIENCE
     while True:
         try:
-            await store.generation()
+            await once()
         except UnknownStateError:
             raise
         except TemporaryError as error:
@@ -226,7 +226,13 @@ class _Live:
     # --- declarations ------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Put what is declared into force, or go on with what was."""
+        """Put what is declared into force, or go on with what was, and learn what else there is."""
+        await _patiently(self._begin)
+        log.info("alarms restored", alarms=len(self._controller.catalogue.of(None)))
+        if self._shadow is not None:
+            await self._begin_shadow(self._shadow)
+
+    async def _begin(self) -> None:
         try:
             declared = self._load()
         except DeclarationError as error:
@@ -237,9 +243,6 @@ class _Live:
             await self._publish(declared, insist=False)
         await self._adopt_published()
         await self._controller.restore()
-        log.info("alarms restored", alarms=len(self._controller.catalogue.of(None)))
-        if self._shadow is not None:
-            await self._begin_shadow(self._shadow)
 
     async def _begin_shadow(self, shadow: Shadow) -> None:
         heartbeat = Heartbeat(replica=self._replica, clock=now(), caught_up=False, version=__version__, form=STATE_FORM)

@@ -156,7 +156,9 @@ class WatchedStore:
         answers = await self._store.accept([replace(each, rows=()) for each in acceptances], lease=lease)
         for number, (acceptance, answer) in enumerate(zip(acceptances, answers, strict=True)):
             if acceptance.rows and isinstance(answer, Accepted):
-                self._failpoints.reach("accepted", keys=[])
+                keys = [row.id for row in acceptance.rows if row.url.startswith("http")]
+                if keys:
+                    self._failpoints.reach("accepted", keys=keys)
                 version = acceptance.expected if acceptance.record is None else acceptance.record.version
                 actions = Acceptance(acceptance.alarm_id, "", 0, version, rows=acceptance.rows)
                 (answers[number],) = await self._store.accept([actions], lease=lease)

@@ -56,6 +56,7 @@ class Publisher:
         times: by how much more are made, for a flood.
         shuffling: measures are kept back for a second and published in any order.
         paused: no measures are made.
+        newest: event time of the last one.
     """
 
     amqp_url: str
@@ -67,11 +68,11 @@ class Publisher:
     shuffling: bool = False
     paused: bool = False
     count: int = 0
+    newest: float = 0.0
     waiting: dict[str, deque[Message]] = field(default_factory=lambda: {"amqp": deque(), "mqtt": deque()})
     kept_back: list[tuple[str, Message]] = field(default_factory=list)
     recent: deque[tuple[str, Message]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _in_hand: int = 0
-    _last: float = 0.0
     _stopping: bool = False
     _stirred: dict[str, asyncio.Event] = field(
         default_factory=lambda: {"amqp": asyncio.Event(), "mqtt": asyncio.Event()}
@@ -125,7 +126,7 @@ class Publisher:
         number = self.count
         self.count += 1
         # each has a time of its own, also in the text of a number
-        self._last = now = max(round(time.time(), 5), round(self._last + 1e-5, 5))
+        self.newest = now = max(round(time.time(), 5), round(self.newest + 1e-5, 5))
         made = self.numbered(METRIC, f"web-{number % MEMBERS}-{int(now // TURN)}", now, load_at(now, self.drawn))
         if number % 50 == 7:
             return made | {"kind": "unrouted", "metric": "nobody asks"}

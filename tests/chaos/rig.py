@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoscaler.adapters.redis import RedisStore
+from autoscaler.alarms.alarm import AlarmRecord
 from autoscaler.engine.route import Router
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.series import unpack
@@ -336,6 +337,10 @@ class Rig:
             self._probes.put_nowait(number)
         raise UnrecoveredError(f"no effect of a measure after {PROBE_PATIENCE:g} s\n{self.logs()}")
 
+    def _is_over(self, record: AlarmRecord) -> bool:
+        """Whether an alarm has been evaluated up to the end of all measures, and beyond."""
+        return record.state == "insufficient data" and (record.point or 0.0) > self.publisher.newest
+
     def logs(self) -> str:
         """What the controllers said last."""
         return "\n".join(f"--- replica {each.number}\n{each.process.log()}" for each in self.replicas)
@@ -350,7 +355,7 @@ class Rig:
         while loop.time() < end:
             store = await self.store()
             records = await store.alarms(list(exact.values()))
-            ended = all(record is not None and record.state == "insufficient data" for record in records)
+            ended = all(record is not None and self._is_over(record) for record in records)
             rows = [lanes for alarm_id in self.alarms().values() if (lanes := await store.lanes(alarm_id))]
             group = (await store.group(GROUP)).record
             if ended and not rows and not group.resizing and group.size == self.outside.size:
