@@ -220,6 +220,7 @@ class _Live:
             max_hold=settings.max_hold,
             generation_changed=lambda _: live._adopt_newer(),
             witnesses=edges.witnesses,
+            heard=edges.time.heard,
         )
         return live
 
@@ -243,6 +244,7 @@ class _Live:
             await self._publish(declared, insist=False)
         await self._adopt_published()
         await self._controller.restore()
+        self._edges.time.heard(await self._store.now())
 
     async def _begin_shadow(self, shadow: Shadow) -> None:
         heartbeat = Heartbeat(replica=self._replica, clock=now(), caught_up=False, version=__version__, form=STATE_FORM)

@@ -20,7 +20,7 @@ from autoscaler.adapters.actions.recorded import RecordedAction
 from autoscaler.adapters.actions.trust import TrustAction
 from autoscaler.adapters.actions.webhook import WebhookAction, tls_clients
 from autoscaler.adapters.actions.zaqar import ZaqarAction
-from autoscaler.adapters.clock import now
+from autoscaler.adapters.clock import StoreClock, now
 from autoscaler.adapters.clouds import Clouds
 from autoscaler.adapters.heat import Heat
 from autoscaler.adapters.keystone import Keystone, keystone_of
@@ -81,6 +81,7 @@ class Edges:
         witnesses: tell of groups that Heat owns.
         heat: None where no group of Heat's is to be signalled.
         guard: None where alarms may call anywhere.
+        time: by which measures and events are in time.
     """
 
     settings: Settings
@@ -94,6 +95,7 @@ class Edges:
     targets: dict[str, Target]
     heat: Orchestration | None
     guard: Guard | None
+    time: StoreClock
 
     @classmethod
     async def build(cls, settings: Settings, stack: contextlib.AsyncExitStack) -> Edges:
@@ -102,6 +104,7 @@ class Edges:
         Raises:
             PermanentError, SettingsError, DeclarationError: one of them cannot be as it is told to.
         """
+        time = StoreClock()
         trust = Trust.parse(settings.trusted_sources)
         keystone = keystone_of(settings, now)
         if keystone is not None:
@@ -114,13 +117,14 @@ class Edges:
             trust,
             keystone,
             None if settings.tokens is None else TokenFile(settings.tokens, clock=now),
-            _sources(settings, trust),
-            _witnesses(settings),
+            _sources(settings, trust, time),
+            _witnesses(settings, time),
             await _actions(settings, keystone, cloud, heat, guard, stack),
             await _probes(settings, cloud, stack),
             await _targets(settings, cloud, stack),
             HeatOrchestration(heat),
             guard,
+            time,
         )
         return edges._unmoving() if settings.shadow else edges
 
@@ -145,7 +149,7 @@ class Edges:
             return None
         source = aodh.AodhSource(
             settings.aodh_url or "",
-            now=now,
+            now=self.time,
             exchange=settings.shadow_exchange,
             topic=settings.shadow_topic,
             queue=f"{settings.namespace}.aodh",
@@ -166,7 +170,9 @@ class Edges:
         return create_app(
             service,
             decode=marking(
-                lambda body: decode(body, now=now(), trusted=by_http, limits=limits), Decoder.NATIVE, trusted=by_http
+                lambda body: decode(body, now=self.time(), trusted=by_http, limits=limits),
+                Decoder.NATIVE,
+                trusted=by_http,
             ),
             decoders=self._decoders(),
             metrics=metrics,
@@ -203,7 +209,7 @@ class Edges:
 
     def read_again(self) -> Again:
         """What reads dead letters."""
-        return Again(now=now, limits=_limits(self.settings), secret=_secret(self.settings))
+        return Again(now=self.time, limits=_limits(self.settings), secret=_secret(self.settings))
 
     def _decoders(self) -> Decoders:
         limits, by_prometheus = _limits(self.settings), self._trusts(SourceKind.PROMETHEUS)
@@ -211,15 +217,15 @@ class Edges:
         events = replace(samples, kind="event", made_ids=True)
         return Decoders(
             samples=marking(
-                lambda body: ceilometer.decode(body, samples, now=now()), Decoder.SAMPLES, trusted=samples.trusted
+                lambda body: ceilometer.decode(body, samples, now=self.time()), Decoder.SAMPLES, trusted=samples.trusted
             ),
             events=marking(
-                lambda body: ceilometer.decode(body, events, now=now()), Decoder.EVENTS, trusted=events.trusted
+                lambda body: ceilometer.decode(body, events, now=self.time()), Decoder.EVENTS, trusted=events.trusted
             ),
-            remote_write=lambda body: remote_write.decode(body, now=now(), trusted=by_prometheus, limits=limits),
+            remote_write=lambda body: remote_write.decode(body, now=self.time(), trusted=by_prometheus, limits=limits),
             gnocchi=GnocchiDecoder(limits),
             gnocchi_trusted=self.trust.trusts(SourceKind.GNOCCHI),
-            clock=now,
+            clock=self.time,
         )
 
     def _trusts(self, kind: SourceKind) -> bool:
@@ -250,14 +256,14 @@ def _secret(settings: Settings) -> str:
     return "" if settings.telemetry_secret is None else settings.telemetry_secret.get_secret_value()
 
 
-def _sources(settings: Settings, trust: Trust) -> list[Source]:
+def _sources(settings: Settings, trust: Trust, time: StoreClock) -> list[Source]:
     limits = _limits(settings)
     sources: list[Source] = []
     if settings.mqtt_url is not None:
         sources.append(
             MqttSource(
                 settings.mqtt_url,
-                now=now,
+                now=time,
                 topic_filter=settings.mqtt_topic,
                 client_id=f"{settings.namespace}-{settings.replica}",
                 username=settings.mqtt_username,
@@ -272,7 +278,7 @@ def _sources(settings: Settings, trust: Trust) -> list[Source]:
         sources.append(
             AmqpSource(
                 settings.amqp_url,
-                now=now,
+                now=time,
                 queue=settings.amqp_queue,
                 exchange=settings.amqp_exchange,
                 routing_key=settings.amqp_routing_key,
@@ -289,7 +295,7 @@ def _sources(settings: Settings, trust: Trust) -> list[Source]:
         sources.append(
             OpenStackSource(
                 settings.openstack_url,
-                now=now,
+                now=time,
                 exchange=settings.openstack_exchange,
                 samples=settings.openstack_samples,
                 events=settings.openstack_events,
@@ -305,17 +311,17 @@ def _sources(settings: Settings, trust: Trust) -> list[Source]:
         )
     if settings.udp is not None:
         reading = Reading(trusted=trust.trusts(SourceKind.UDP), secret=_secret(settings), limits=limits)
-        sources.append(UdpSource(settings.udp, now=now, reading=reading))
+        sources.append(UdpSource(settings.udp, now=time, reading=reading))
     return sources
 
 
-def _witnesses(settings: Settings) -> list[Source]:
+def _witnesses(settings: Settings, time: StoreClock) -> list[Source]:
     if settings.openstack_url is None or not settings.heat_exchange:
         return []
     return [
         HeatSource(
             settings.openstack_url,
-            now=now,
+            now=time,
             exchange=settings.heat_exchange,
             queue=settings.openstack_queue,
             ttl=settings.openstack_ttl,

@@ -101,6 +101,7 @@ class Runner:
 
     Args:
         clock: this process' own clock, Unix seconds; only compared with the store's.
+        heard: told of the store's time, Unix seconds, with each heartbeat.
         witnesses: sources that tell of groups and bring no measures, so nothing is missing while they are away.
     """
 
@@ -116,6 +117,7 @@ class Runner:
         max_hold: float,
         generation_changed: Callable[[str], Awaitable[None]],
         witnesses: Sequence[Source] = (),
+        heard: Callable[[float], None] = lambda _now: None,
     ) -> None:
         self.controller = controller
         self.lag = Lag()
@@ -125,6 +127,7 @@ class Runner:
         self.published = ""
         self.sources = sources
         self._witnesses = witnesses
+        self._heard = heard
         self._watches = {source.name: _SourceWatch() for source in sources}
         self._wake = wake
         self._clock = clock
@@ -398,6 +401,7 @@ class Runner:
                 form=STATE_FORM,
             )
             pulse = await self.controller.store.beat(heartbeat)
+            self._heard(pulse.now)
             self.skew = self._clock() - pulse.now
             self.replicas = pulse.replicas
             self.published = pulse.generation
