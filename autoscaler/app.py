@@ -206,6 +206,7 @@ class _Live:
             woken=live._wake.at,
             min_evaluation_interval=settings.min_evaluation_interval,
             max_attempts=settings.webhook_max_attempts,
+            action_deadline=settings.webhook_deadline,
             heat=edges.heat,
             wedged_after=settings.heat_wedged_after,
             repair=settings.heat_repair,

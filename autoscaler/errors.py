@@ -4,6 +4,7 @@
 AutoscalerError
 ├── TemporaryError       may work later; the loop that owns the call retries it
 │   ├── HeldError             nothing has failed: it is not yet time
+│   │   └── RestingError          an endpoint that does not answer is left alone
 │   └── UnknownStateError     the store's state is in a form that this version does not know
 ├── PermanentError       will not work later; recorded and dropped
 │   ├── InvalidMeasureError   a measure that cannot be taken, with a reason to count it by
@@ -33,13 +34,23 @@ class TemporaryError(AutoscalerError):
         delay: seconds to wait before the next try, where the other side named one.
         tried: False where it did not even come to a try, so that none is to be counted.
         reached: False where the other side has certainly not done what was asked for.
+        silent: True where it does not answer, or another answers in its place that it does not.
     """
 
-    def __init__(self, message: str, *, delay: float | None = None, tried: bool = True, reached: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        delay: float | None = None,
+        tried: bool = True,
+        reached: bool = True,
+        silent: bool = False,
+    ) -> None:
         super().__init__(message)
         self.delay = delay
         self.tried = tried
         self.reached = reached
+        self.silent = silent
 
 
 class HeldError(TemporaryError):
@@ -54,6 +65,10 @@ class UnknownStateError(TemporaryError):
 
     Whoever meets it stops working; trying again helps only where the state is put back.
     """
+
+
+class RestingError(HeldError):
+    """A call to an endpoint that does not answer and is left alone for a while; nothing was sent."""
 
 
 class PermanentError(AutoscalerError):

@@ -410,6 +410,9 @@ class Settings(BaseSettings):
     webhook_max_attempts: int = Field(default=10, ge=1)
     """Deliveries of an action that are tried before it goes to the dead letters."""
 
+    webhook_deadline: float = Field(default=3600.0, gt=0)
+    """Seconds after which an action that cannot be delivered goes to the dead letters, however often it was tried."""
+
     webhook_verify: bool = True
     """Check the certificates of webhooks."""
 

@@ -34,6 +34,8 @@ _PORTS = {"http": 80, "https": 443}
 _TEMPORARY = frozenset({408, 425, 429})
 _UNTOUCHED = frozenset({429, 503})
 """Answers of those who have not begun."""
+_IN_ITS_PLACE = frozenset({502, 503, 504})
+"""Answers that a proxy gives for one that does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ async def within(seconds: float, place: str) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise TemporaryError(f"{place}: not done within {seconds:.3g} s") from error
+        raise TemporaryError(f"{place}: not done within {seconds:.3g} s", silent=True) from error
 
 
 class Origin(NamedTuple):
@@ -122,7 +124,8 @@ async def called(client: httpx.AsyncClient, request: Request) -> bytes:
         async with asyncio.timeout(request.timeout):
             return await _exchanged(client, request, place)
     except (TimeoutError, httpx.TimeoutException) as error:
-        raise TemporaryError(f"{place}: no answer within {request.timeout:.3g} s", reached=_reached(error)) from error
+        said = f"{place}: no answer within {request.timeout:.3g} s"
+        raise TemporaryError(said, reached=_reached(error), silent=True) from error
     except AddressRefusedError as error:
         raise AddressRefusedError(f"{place}: {error}") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
@@ -130,7 +133,8 @@ async def called(client: httpx.AsyncClient, request: Request) -> bytes:
     except UnicodeError as error:
         raise PermanentError(f"{place}: the URL or a header holds characters that cannot be sent") from error
     except httpx.HTTPError as error:
-        raise TemporaryError(f"{place}: {str(error) or type(error).__name__}", reached=_reached(error)) from error
+        said = f"{place}: {str(error) or type(error).__name__}"
+        raise TemporaryError(said, reached=_reached(error), silent=True) from error
 
 
 def decoded(body: bytes, form: type[T], what: str) -> T:
@@ -167,8 +171,10 @@ async def _exchanged(client: httpx.AsyncClient, request: Request, place: str) ->
         return body
     answer = f"{place}: answered {response.status_code}{_said(body)}"
     if response.status_code in _TEMPORARY or response.is_server_error:
-        reached = response.status_code not in _UNTOUCHED
-        raise TemporaryError(answer, delay=_retry_after(response), reached=reached)
+        status = response.status_code
+        raise TemporaryError(
+            answer, delay=_retry_after(response), reached=status not in _UNTOUCHED, silent=status in _IN_ITS_PLACE
+        )
     if response.is_redirect:
         location = _location(response)
         said = f"{answer}: redirects are not followed, name {redacted(location)} itself if it is meant"

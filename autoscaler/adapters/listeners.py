@@ -73,6 +73,11 @@ class Listeners:
         for listener in self._listeners:
             listener.decided(decision)
 
+    def circuit(self, endpoint: str, is_open: bool) -> None:  # noqa: FBT001
+        """See :class:`autoscaler.engine.listen.Listener`."""
+        for listener in self._listeners:
+            listener.circuit(endpoint, is_open)
+
 
 class LoggingListener(Silence):
     """Logs what people look for: transitions, decisions, delivered actions. Never a URL: it may hold a secret."""
@@ -117,6 +122,13 @@ class LoggingListener(Silence):
             log.info("group held", **known)
         else:
             log.debug("group held", times=decision.times, **known)
+
+    def circuit(self, endpoint: str, is_open: bool) -> None:  # noqa: FBT001
+        """Log the change; what is put off meanwhile is logged at debug level only."""
+        if is_open:
+            log.warning("endpoint left alone", endpoint=endpoint, reason="it does not answer")
+        else:
+            log.info("endpoint answers again", endpoint=endpoint)
 
 
 _fits: tuple[type[Listener], ...] = (Listeners, LoggingListener)

@@ -66,6 +66,14 @@ class Metrics:
         self._decisions = Counter(
             "autoscaler_decisions", "Decisions and refusals.", ["group", "decision", "reason"], registry=registry
         )
+        self._circuits_open = Gauge(
+            "autoscaler_circuits_open",
+            "Endpoints of actions that are left alone, since they do not answer; each for each project.",
+            registry=registry,
+        )
+        self._circuits = Counter(
+            "autoscaler_circuits", "Changes of such endpoints, to open or closed.", ["to"], registry=registry
+        )
         self._action_seconds = Histogram(
             "autoscaler_action_seconds",
             "Seconds from a transition to its delivered action.",
@@ -139,6 +147,11 @@ class Metrics:
         self._actions.labels(scheme, outcome).inc()
         if outcome == "delivered":
             self._action_seconds.labels(scheme).observe(max(0.0, seconds))
+
+    def circuit(self, endpoint: str, is_open: bool) -> None:  # noqa: ARG002, FBT001 - a label would hold any host
+        """See :class:`autoscaler.engine.listen.Listener`."""
+        self._circuits.labels("open" if is_open else "closed").inc()
+        self._circuits_open.inc(1 if is_open else -1)
 
     def decided(self, decision: Decision) -> None:
         """See :class:`autoscaler.engine.listen.Listener`."""

@@ -10,11 +10,19 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from autoscaler.engine.circuit import Circuits, Outcome
 from autoscaler.engine.ledger import LANE_LEASE
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.signal import Signaller
 from autoscaler.engine.trusts import Known, Trusts
-from autoscaler.errors import AddressRefusedError, HeldError, PermanentError, TemporaryError, TrustGoneError
+from autoscaler.errors import (
+    AddressRefusedError,
+    HeldError,
+    PermanentError,
+    RestingError,
+    TemporaryError,
+    TrustGoneError,
+)
 from autoscaler.ports import Action, DeadLetter, OutboxRow, Store
 
 log = structlog.get_logger()
@@ -23,10 +31,14 @@ FIRST_RETRY = 0.5
 LONGEST_RETRY = 60.0
 MAX_ATTEMPTS = 10
 """Deliveries that are tried before an action goes to the dead letters."""
+DEADLINE = 3600.0
+"""Seconds after which it goes there, however often it was tried."""
 
 ADDRESS_REFUSED = "address refused"
 """Outcome and reason where an alarm may not call the place that it names."""
 
+Key = tuple[str, str | None]
+"""Of a circuit: an endpoint, and whose actions; None for the operator's own."""
 PolicyCall = Callable[[OutboxRow], Awaitable[None]]
 
 
@@ -35,18 +47,61 @@ class ByScheme:
 
     Args:
         actions: by scheme.
+        changed: told of an endpoint whether it is left alone from now on, since it does not answer.
+        clock: seconds, by which it is.
     """
 
-    def __init__(self, actions: Mapping[str, Action]) -> None:
+    def __init__(
+        self,
+        actions: Mapping[str, Action],
+        changed: Callable[[str, bool], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._actions = actions
+        self._clock = clock
+        self._circuits: Circuits[Key] = Circuits(lambda key, is_open: changed(key[0], is_open))
 
     async def deliver(self, row: OutboxRow) -> None:
-        """Once; raises as :meth:`autoscaler.ports.Action.deliver`."""
+        """Once; raises as :meth:`autoscaler.ports.Action.deliver`, and RestingError where nothing was tried."""
         scheme = urlsplit(row.url).scheme
         action = self._actions.get(scheme)
         if action is None:
             raise PermanentError(f"nothing carries out {scheme}://")
-        await action.deliver(row)
+        endpoint = _endpoint(row.url)
+        if endpoint:
+            await self._deliver(action, row, (endpoint, None if row.declared else row.project_id))
+        else:
+            await action.deliver(row)
+
+    async def _deliver(self, action: Action, row: OutboxRow, key: Key) -> None:
+        wait, probe = self._circuits.begin(key, self._clock())
+        if wait:
+            raise RestingError(f"{key[0]} does not answer and is left alone", delay=wait)
+        outcome = Outcome.UNKNOWN
+        try:
+            await action.deliver(row)
+            outcome = Outcome.ANSWERED
+        except TemporaryError as error:
+            if error.tried:
+                outcome = Outcome.SILENT if error.silent else Outcome.ANSWERED
+            raise
+        except (AddressRefusedError, TrustGoneError):
+            raise
+        except PermanentError:
+            outcome = Outcome.ANSWERED
+            raise
+        finally:
+            self._circuits.end(key, outcome, self._clock(), probe=probe)
+
+
+def _endpoint(url: str) -> str:
+    """Host and port that an action calls; "" where it calls none of its own."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return parts.netloc.rpartition("@")[2].lower() if parts.scheme.removeprefix("trust+") in {"http", "https"} else ""
 
 
 class Actor:
@@ -57,6 +112,8 @@ class Actor:
         policy: carries out ``policy://``.
         signaller: carries out what signals Heat's groups; None sends it like any other.
         woken: called with the due time of a lane that was put off.
+        max_attempts: deliveries that are tried.
+        deadline: seconds after which an action that cannot be delivered is not tried again.
         jitter: from 0 to 1; spreads retries.
     """
 
@@ -70,6 +127,7 @@ class Actor:
         signaller: Signaller | None = None,
         woken: Callable[[float], None],
         max_attempts: int = MAX_ATTEMPTS,
+        deadline: float = DEADLINE,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -80,6 +138,7 @@ class Actor:
         self._trusts = Trusts(store)
         self._woken = woken
         self._max_attempts = max_attempts
+        self._deadline = deadline
         self._jitter = jitter
 
     async def drain(self, lane: str) -> None:
@@ -121,8 +180,9 @@ class Actor:
             await self._bury(row, "refused", str(error))
             return True
         except TemporaryError as error:
-            if error.tried and row.attempts + 1 >= self._max_attempts:
-                await self._bury(row, "given up", str(error))
+            over = await self._over(row, error)
+            if over:
+                await self._bury(row, over, str(error))
                 return True
             await self._put_off(row, error)
             return False
@@ -140,6 +200,14 @@ class Actor:
             await self._signaller.carry_out(row, place)
         else:
             await self._actions.deliver(row)
+
+    async def _over(self, row: OutboxRow, error: TemporaryError) -> str:
+        """Why it is not tried again; "" where it is."""
+        if error.tried and row.attempts + 1 >= self._max_attempts:
+            return "given up"
+        if isinstance(error, HeldError) and not isinstance(error, RestingError):
+            return ""  # whoever holds it says for how long
+        return "too late" if await self._store.now() - row.created >= self._deadline else ""
 
     async def _put_off(self, row: OutboxRow, error: TemporaryError) -> None:
         now = await self._store.now()

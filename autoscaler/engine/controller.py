@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from autoscaler.alarms.definition import Definition, encode
 from autoscaler.alarms.evaluation import Sources
 from autoscaler.alarms.observation import Observation, Unknown
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule, Rule, leaves_of
-from autoscaler.engine.act import MAX_ATTEMPTS, ByScheme
+from autoscaler.engine.act import DEADLINE, MAX_ATTEMPTS, ByScheme
 from autoscaler.engine.act import Actor as LaneActor
 from autoscaler.engine.catalogue import Catalogue, Dialect, Listing
 from autoscaler.engine.evaluate import Evaluated, Evaluator
@@ -93,7 +94,9 @@ class Controller:
         replica: this process' name among the others.
         woken: called with each due time that this process sets, so that its loop can sleep until then.
         max_attempts: deliveries of an action that are tried before it is buried.
+        action_deadline: seconds after which it is buried, however often it was tried.
         jitter: from 0 to 1, spreads retries; None means random.
+        clock: seconds, by which endpoints that do not answer are left alone.
         poll_interval: seconds between two looks at every target, whatever groups say; None leaves it to them.
         probes: who is asked, by what a rule is; alarms that rest on others stay in insufficient data and say so.
         probe_interval: seconds between two questions for each alarm.
@@ -121,7 +124,9 @@ class Controller:
         woken: Callable[[float], None] = lambda _due: None,
         min_evaluation_interval: float = 0.2,
         max_attempts: int = MAX_ATTEMPTS,
+        action_deadline: float = DEADLINE,
         jitter: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         poll_interval: float | None = None,
         probes: Mapping[type[PrometheusRule | PoolHealthRule], Probe] | None = None,
         probe_interval: float = 15.0,
@@ -158,7 +163,7 @@ class Controller:
         )
         self._evaluator = Evaluator(store, listener, min_interval=min_evaluation_interval, notify=notify, count=count)
         self._ingest = Ingest(store, listener)
-        carried_out = ByScheme(actions)
+        carried_out = ByScheme(actions, listener.circuit, clock=clock)
         self.signaller: Signaller | None = None
         if heat is not None:
             self.signaller = Signaller(
@@ -179,6 +184,7 @@ class Controller:
             signaller=self.signaller,
             woken=woken,
             max_attempts=max_attempts,
+            deadline=action_deadline,
             jitter=jitter or random.random,
         )
         self._probes = probes or {}

@@ -50,6 +50,10 @@ class Listener(Protocol):
         """A group was moved or left alone, and the decision is stored."""
         ...
 
+    def circuit(self, endpoint: str, is_open: bool) -> None:  # noqa: FBT001 - the one thing that is told
+        """An endpoint (host and port) is left alone from now on, since it does not answer, or it answers again."""
+        ...
+
 
 class Silence:
     """A listener that does nothing; the base of those that care for some of it."""
@@ -76,4 +80,7 @@ class Silence:
         """See :class:`Listener`."""
 
     def decided(self, decision: Decision) -> None:
+        """See :class:`Listener`."""
+
+    def circuit(self, endpoint: str, is_open: bool) -> None:  # noqa: FBT001
         """See :class:`Listener`."""

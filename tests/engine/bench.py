@@ -74,6 +74,7 @@ class Bench:
             calendar=CronCalendar(),
             replica=name,
             jitter=lambda: 0.5,
+            clock=lambda: self.now,
             probes=self._probes,
         )
 
