@@ -320,6 +320,30 @@ def test_rules_and_policies_arrive_as_they_were_written(name: str) -> None:
     assert one("ConfigMap", found, "autoscaler-check")["data"] == data
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("  alarms:\n    - indented\n", id="indented"),
+        pytest.param("# {{ .Values.x }} {% x %}\nalarms: []", id="templates"),
+        pytest.param("a: 'ü – 你 \U0001f525'\r\nb: \t\"quoted\"   \n\n\n", id="signs"),
+        pytest.param("\n\n---\nalarms: []\n...\n", id="documents"),
+        pytest.param("true", id="word"),
+    ],
+)
+def test_a_text_is_mounted_as_it_is(text: str) -> None:
+    found = objects(with_("rules/odd.yaml", text))
+
+    assert one("ConfigMap", found, "autoscaler-declarations")["data"] == {"rules-odd.yaml": text}
+
+
+@pytest.mark.parametrize("content", [None, "", {}])
+def test_a_file_that_was_taken_out_leaves_nothing_behind(content: object) -> None:
+    found = objects(with_("rules/web.yaml", content))
+
+    assert {thing["kind"] for thing in found} == {thing["kind"] for thing in objects(example("minimal"))}
+    assert "AUTOSCALER_RULES" not in {variable["name"] for variable in controller(found)["env"]}
+
+
 def test_rules_are_mounted_as_one_folder_and_not_as_files() -> None:
     """A file mounted by ``subPath`` never changes; two volumes change at two moments."""
     pod = one("Deployment", objects(example("production")))["spec"]["template"]["spec"]

@@ -32,7 +32,7 @@ import pytest
 from tests.chart.rendering import Object, controller, example, objects, one
 from tests.servers import RabbitServer, ValkeyServer, free_port
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 USER = 10001

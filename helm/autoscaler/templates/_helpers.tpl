@@ -173,24 +173,20 @@ app.kubernetes.io/component: controller
 {{- end -}}
 
 {{- define "autoscaler.declared" -}}
-{{- if or .Values.rules .Values.policies .Values.existingDeclarations -}}yes{{- end -}}
+{{- if or (include "autoscaler.declarations" .) .Values.existingDeclarations -}}yes{{- end -}}
 {{- end -}}
 
-{{- /* The files of rules and policies, as the data of a ConfigMap. */ -}}
+{{- /* The files of rules and policies, as the data of a ConfigMap; nothing where there are none. */ -}}
 {{- define "autoscaler.declarations" -}}
-{{- $values := .Values -}}
-{{- range $kind := list "rules" "policies" }}
-{{- range $name, $content := get $values $kind }}
-{{- if $content }}
-{{ printf "%s-%s" $kind $name }}: |
-  {{- if kindIs "string" $content }}
-  {{- $content | trim | nindent 2 }}
-  {{- else }}
-  {{- toYaml $content | nindent 2 }}
-  {{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
+{{- $files := dict -}}
+{{- range $kind := list "rules" "policies" -}}
+{{- range $name, $content := get $.Values $kind -}}
+{{- if $content -}}
+{{- $_ := set $files (printf "%s-%s" $kind $name) (ternary $content (toYaml $content) (kindIs "string" $content)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $files -}}{{- toYaml $files -}}{{- end -}}
 {{- end -}}
 
 {{- /* One volume for all declarations, since one volume changes at once. Takes (list CONTEXT NAME-OF-THE-CHART'S-CONFIGMAP). */ -}}
@@ -200,7 +196,7 @@ name: autoscaler-declarations
 projected:
   defaultMode: 0444
   sources:
-    {{- if or $context.Values.rules $context.Values.policies }}
+    {{- if include "autoscaler.declarations" $context }}
     - configMap: {name: {{ index . 1 }}}
     {{- end }}
     {{- range $context.Values.existingDeclarations }}
