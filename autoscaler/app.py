@@ -30,6 +30,7 @@ from autoscaler.api.metrics import Metrics
 from autoscaler.declarations import Declarations, dump, load, parse, warnings
 from autoscaler.declarations.definitions import alarm_of, definition_of
 from autoscaler.edges import Edges
+from autoscaler.engine.audit import Change
 from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.run import Runner, Wake
@@ -37,6 +38,7 @@ from autoscaler.engine.service import CLOCK_SKEW_LIMIT, Service
 from autoscaler.engine.shadow import Shadow
 from autoscaler.errors import AutoscalerError, DeclarationError, PermanentError, TemporaryError, UnknownStateError
 from autoscaler.ports import STATE_FORM, Heartbeat
+from autoscaler.scaling.group import Actor
 from autoscaler.settings import Mixed, Settings, unknown_variables
 
 log = structlog.get_logger()
@@ -178,6 +180,7 @@ class _Live:
         self._reload = asyncio.Event()
         self._controller: Controller
         self._runner: Runner
+        self._service: Service
         self._shadow = edges.shadow(metrics)
         self._replica = f"{settings.replica}-{os.getpid()}-{secrets.token_hex(3)}"
         self.problems: list[str] = []
@@ -223,6 +226,7 @@ class _Live:
             witnesses=edges.witnesses,
             heard=edges.time.heard,
         )
+        live._service = Service(live._controller, live._runner, edges.read_again(), tell_changes=settings.audit_notify)
         return live
 
     # --- declarations ------------------------------------------------------------------------------------------------
@@ -266,7 +270,23 @@ class _Live:
         return declared
 
     async def _publish(self, declared: Declarations, *, insist: bool) -> None:
+        was = await self._store.generation()
+        before = None if was is None else was[0]
         in_force = await self._store.publish(declared.generation, dump(declared), insist=insist)
+        if in_force == declared.generation != before:
+            await self._service.audit.record(
+                Actor(kind="controller", name=self._settings.replica),
+                Change.PUBLISHED,
+                "declarations",
+                declared.generation,
+                before=before,
+                after={
+                    "alarms": len(declared.alarms),
+                    "groups": len(declared.groups),
+                    "policies": len(declared.policies),
+                    "schedules": len(declared.schedules),
+                },
+            )
         if in_force != declared.generation:
             log.warning("newer declarations are in force", here=declared.generation, in_force=in_force)
 
@@ -336,7 +356,7 @@ class _Live:
 
     async def serve(self, listening: socket.socket, embedded: EmbeddedServer | None) -> None:
         """Run until a signal says to end, then drain."""
-        service = Service(self._controller, self._runner, self._edges.read_again())
+        service = self._service
         app = self._edges.api(service, self._metrics, self._missing, self._shadow)
         server = _Server(
             uvicorn.Config(

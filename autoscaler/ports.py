@@ -24,7 +24,7 @@ from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
 from autoscaler.measures.window import WindowSpec
 from autoscaler.scaling.decision import Decision
-from autoscaler.scaling.group import Group, GroupRecord, Word
+from autoscaler.scaling.group import Actor, Group, GroupRecord, Word
 from autoscaler.scaling.policy import Order
 from autoscaler.scaling.signals import HeatGroup
 from autoscaler.scaling.status import TargetStatus
@@ -37,6 +37,8 @@ DECISIONS = 1000
 """How many are kept per group, and how many ids are known as decided."""
 LETTER_KINDS = ("measure", "event", "notice", "action")
 """What dead letters are of."""
+AUDITS = 10_000
+"""Changes that are kept."""
 DEAD_LETTERS = 10_000
 """How many are kept per kind."""
 DEAD_LETTER_BYTES = 64 * 1024 * 1024
@@ -420,6 +422,33 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     form: Form = NOT_KEPT
 
 
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A change by somebody's word.
+
+    Attributes:
+        id: given by the store, rising with time; "" before.
+        event_id: unique for ever.
+        time: Unix seconds, given by the store.
+        change: what was done, of :class:`autoscaler.engine.audit.Change`.
+        kind: of what it was done to: ``alarm``, ``group``, ``policy``, ``quota`` …
+        target: its id or name.
+        project_id: whose it is; "" where it is nobody's.
+        before: what it was, as far as it was otherwise; no secret is in it.
+        after: what it is.
+    """
+
+    event_id: str
+    actor: Actor
+    change: str
+    kind: str
+    target: str
+    project_id: str = ""
+    before: Any = None
+    after: Any = None
+    id: str = ""
+    time: float = 0.0
+
+
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """What a replica says of itself each second.
 
@@ -724,6 +753,14 @@ class Store(Protocol):
 
     async def drop_letters(self, letter_ids: Sequence[str]) -> list[bool]:
         """Keep these no longer; whether each was there, in the order asked."""
+        ...
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """Keep a change; of more than :data:`AUDITS` the oldest make room."""
+        ...
+
+    async def audits(self, *, limit: int, before: str = "") -> list[AuditEntry]:
+        """Newest first; ``before`` is the id of the last one already seen."""
         ...
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 HIDDEN: Final = "***"
 _URL = re.compile(r"(?<=://)(?P<user>[^?#\s]*@)?(?P<place>[^?#\s]*)(?P<query>\?[^#\s]*)?(?P<fragment>#\S*)?")
 _QUERY_VALUE = re.compile(r"(?<==)[^&]+|(?<=[?&])[^=&]+(?=&|$)")
 _SECRET_VALUE = re.compile(r"(?i)(signature|token|secret|password|awsaccesskeyid)=[^&\s]+")
+
+_SECRET_NAME = re.compile(r"(?i)(password|secret|token|authorization|cookie|api[-_]?key)")
 
 
 def redacted(text: str) -> str:
@@ -17,6 +20,26 @@ def redacted(text: str) -> str:
     Every value, since nobody can list the names under which signatures and tokens travel.
     """
     return _SECRET_VALUE.sub(r"\1=***", _URL.sub(_shown, text))
+
+
+def without_secrets(value: Any) -> Any:
+    """A document without what may be secret: what stands under such a name, and of every URL as :func:`redacted`."""
+    match value:
+        case str():
+            return redacted(value)
+        case Mapping():
+            return {key: HIDDEN if is_secret(key) else without_secrets(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [without_secrets(inner) for inner in value]
+        case BaseException():
+            return redacted(repr(value))
+        case _:
+            return value
+
+
+def is_secret(name: object) -> bool:
+    """Whether what has this name is not to be shown."""
+    return isinstance(name, str) and _SECRET_NAME.search(name) is not None
 
 
 def _shown(url: re.Match[str]) -> str:

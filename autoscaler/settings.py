@@ -273,6 +273,9 @@ class Settings(BaseSettings):
     notify_topic: str = Field(default="notifications", min_length=1)
     """Topic for that; the routing key is TOPIC.info."""
 
+    audit_notify: bool = False
+    """Tell every change by somebody's word on that broker, too, in CADF's form."""
+
     openstack_url: str | None = Field(default=None, repr=False)
     """Broker of the cloud's own services, to take Ceilometer's samples and events from; `amqp://` or `amqps://`."""
 
@@ -607,6 +610,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _tells_somebody(self) -> Self:
+        if self.audit_notify and self.notify_url is None and not self.shadow:
+            raise ValueError(f"{PREFIX}NOTIFY_URL: expected with {PREFIX}AUDIT_NOTIFY")
+        return self
+
+    @model_validator(mode="after")
     def _takes_from_nobody(self) -> Self:
         if self.shadow and self.openstack_existing_queues:
             raise ValueError(
@@ -644,6 +653,7 @@ class Settings(BaseSettings):
                 "openstack_queue": f"{self.openstack_queue}{SHADOW}",
                 "state_dir": self.state_dir / "shadow",
                 "notify_url": None,
+                "audit_notify": False,
             }
         )
 

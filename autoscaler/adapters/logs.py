@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-from autoscaler.redaction import redacted
-
-_SECRET_KEY = re.compile(r"(?i)(password|secret|token|authorization)")
+from autoscaler.redaction import redacted, without_secrets
 
 
 def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in event.items():
-        event[key] = "***" if _SECRET_KEY.search(key) else _without_secrets(value)
-    return event
-
-
-def _without_secrets(value: Any) -> Any:
-    match value:
-        case str():
-            return redacted(value)
-        case Mapping():
-            return {key: _without_secrets(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_without_secrets(inner) for inner in value]
-        case BaseException():
-            return redacted(repr(value))
-        case _:
-            return value
+    hidden: dict[str, Any] = without_secrets(event)
+    return hidden
 
 
 class _Redacting(logging.Formatter):

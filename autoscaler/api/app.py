@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from autoscaler import __version__
-from autoscaler.api import alarms, condition, faults, groups, letters, measures, policies, senders, shadow, v2
+from autoscaler.api import alarms, audit, condition, faults, groups, letters, measures, policies, senders, shadow, v2
 from autoscaler.api.authentication import METRICS, OPEN, Authentication, noauth
 from autoscaler.api.bounds import Bounds
 from autoscaler.api.callers import REQUEST_ID, RequestIds, SameOrigin
@@ -67,6 +67,7 @@ def create_app(
         groups.router(service),
         policies.router(service),
         letters.router(service),
+        audit.router(service),
         shadow.router(service, beside),
         condition.router(service, metrics, readiness, metrics_open=metrics_open),
         v2.router(service, aodh or v2.Options()),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, mode
 from autoscaler.alarms.alarm import AlarmState
 from autoscaler.api.duration import LONGEST, seconds
 from autoscaler.engine.shadow import NEWEST
-from autoscaler.ports import DEAD_LETTERS, DECISIONS, HISTORY_ENTRIES
+from autoscaler.ports import AUDITS, DEAD_LETTERS, DECISIONS, HISTORY_ENTRIES
 
 LETTER_ID = 64
 """Characters of a dead letter's id."""
@@ -53,6 +53,15 @@ class DecisionPage(Asked):
     """How many decisions."""
 
     limit: Annotated[int, Field(ge=1, le=DECISIONS)] = 100
+
+
+class AuditPage(Asked):
+    """How many changes."""
+
+    before: Annotated[str, Field(max_length=LETTER_ID)] | None = None
+    """Id of a change; only older ones."""
+
+    limit: Annotated[int, Field(ge=1, le=AUDITS)] = 100
 
 
 class LetterFilter(Asked):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 from fastapi import APIRouter, Query
 
 from autoscaler.api.asked import NO_QUERY, DecisionPage, FreezeBody, PauseBody
@@ -23,8 +22,6 @@ from autoscaler.engine.signal import HEAT
 
 if TYPE_CHECKING:
     from autoscaler.engine.service import GroupView, Service
-
-log = structlog.get_logger()
 
 
 def router(service: Service) -> APIRouter:
@@ -57,30 +54,24 @@ def router(service: Service) -> APIRouter:
         view = await service.pause(
             found.group.name, seconds=asked.length(), reason=asked.reason, direction=asked.direction or "", actor=caller
         )
-        log.info("group paused", group=name, by=caller.name, address=caller.address, reason=asked.reason)
         return group_answer(view)
 
     @paths.post("/groups/{name}/resume", dependencies=[NO_QUERY, CHANGES])
     async def resume(name: str, caller: Caller, asker: Asker) -> GroupAnswer:
         """Let a group move again."""
         found = await _found(service, name, asker)
-        view = await service.resume(found.group.name)
-        log.info("group resumed", group=name, by=caller.name, address=caller.address)
-        return group_answer(view)
+        return group_answer(await service.resume(found.group.name, caller))
 
     @paths.post("/freeze", dependencies=[NO_QUERY, OPERATES])
     async def freeze(caller: Caller, asked: FreezeBody | None = None) -> FreezeAnswer:
         """Hold every group, on every replica."""
         reason = "" if asked is None else asked.reason
-        found = await service.freeze(reason, caller)
-        log.info("groups frozen", by=caller.name, address=caller.address, reason=reason)
-        return freeze_answer(found)
+        return freeze_answer(await service.freeze(reason, caller))
 
     @paths.post("/unfreeze", dependencies=[NO_QUERY, OPERATES])
     async def unfreeze(caller: Caller) -> dict[str, None]:
         """Let groups move again."""
-        await service.unfreeze()
-        log.info("groups unfrozen", by=caller.name, address=caller.address)
+        await service.unfreeze(caller)
         return {"frozen": None}
 
     return paths

@@ -11,6 +11,7 @@ from autoscaler.alarms.agreement import Difference, Uncompared
 from autoscaler.alarms.alarm import AlarmState, Severity
 from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule
 from autoscaler.api.redaction import shown_row
+from autoscaler.engine.audit import Change
 from autoscaler.engine.letters import Fate
 from autoscaler.measures.match import And, Equals, to_search
 from autoscaler.redaction import redacted
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from autoscaler.engine.letters import Handled
     from autoscaler.engine.service import AlarmView, GroupView
     from autoscaler.engine.shadow import ShadowReport
-    from autoscaler.ports import DeadLetter, Freeze, HistoryEntry
+    from autoscaler.ports import AuditEntry, DeadLetter, Freeze, HistoryEntry
     from autoscaler.scaling.decision import Decision
     from autoscaler.scaling.group import Actor, Bound, Group, Pause
     from autoscaler.scaling.policy import ScalingPolicy
@@ -250,6 +251,35 @@ class DeadLetterAnswer(Answer):
     source: str
     payload: str
     """As received; of an action its row, with the URL's secrets hidden."""
+
+
+class AuditAnswer(Answer):
+    """A change by somebody's word."""
+
+    id: str
+    event_id: str
+    time: str
+    user: str
+    """As tokens, Keystone or headers name them; `controller` changes by itself."""
+
+    kind_of_user: str
+    project_id: str
+    """Of the user."""
+
+    address: str
+    request_id: str
+    change: Change
+    kind: str
+    """Of what was changed."""
+
+    target: str
+    """Its id or name."""
+
+    target_project_id: str
+    before: Any
+    """As far as it was otherwise; secrets are hidden, and what is long is cut."""
+
+    after: Any
 
 
 class HandledAnswer(Answer):
@@ -618,6 +648,27 @@ def policy_answer(policy: ScalingPolicy) -> PolicyAnswer:
 def handled_answer(handled: Handled) -> HandledAnswer:
     """What became of a dead letter."""
     return HandledAnswer(id=handled.id, fate=handled.fate, detail=handled.detail)
+
+
+def audit_answer(entry: AuditEntry) -> AuditAnswer:
+    """A change by somebody's word."""
+    actor = entry.actor
+    return AuditAnswer(
+        id=entry.id,
+        event_id=entry.event_id,
+        time=iso(entry.time),
+        user=actor.name,
+        kind_of_user=actor.kind,
+        project_id=actor.project_id,
+        address=actor.address,
+        request_id=actor.request_id,
+        change=Change(entry.change),
+        kind=entry.kind,
+        target=entry.target,
+        target_project_id=entry.project_id,
+        before=entry.before,
+        after=entry.after,
+    )
 
 
 def dead_letter_answer(letter: DeadLetter) -> DeadLetterAnswer:

@@ -11,6 +11,7 @@ from autoscaler import __version__
 from autoscaler.cli import (
     alarms,
     aodh,
+    audit,
     check,
     dead_letters,
     demo,
@@ -64,6 +65,7 @@ app.add_typer(policies.app, name="policies")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(shadow.app, name="shadow")
 app.add_typer(state.app, name="state")
+app.add_typer(audit.app, name="audit")
 app.add_typer(tokens.app, name="token")
 
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
+from autoscaler.engine.audit import Audit, Change
 from autoscaler.engine.ledger import LANE_LEASE, Leased
 from autoscaler.ports import OutboxRow
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 100
 """Letters that are read in one go where some are searched for."""
-
-log = structlog.get_logger()
 
 
 class Fate(StrEnum):
@@ -58,6 +56,7 @@ class Letters:
         store: keeps them.
         take: writes measures and has events heard, as :meth:`autoscaler.engine.run.Runner.take`.
         leased: is told of rows that are this replica's to carry out.
+        audit: is told what became of letters by whose word.
         read_again: how measures and events are read.
     """
 
@@ -66,11 +65,13 @@ class Letters:
         store: Store,
         take: Callable[[Batch], Awaitable[list[Measure]]],
         leased: Leased,
+        audit: Audit,
         read_again: ReadAgain = unreadable,
     ) -> None:
         self._store = store
         self._take = take
         self._leased = leased
+        self._audit = audit
         self._read_again = read_again
 
     async def found(self, kind: str, *, reason: str | None, limit: int, before: str = "") -> list[DeadLetter]:
@@ -91,16 +92,21 @@ class Letters:
         """Keep these no longer."""
         ids = list(dict.fromkeys(letter_ids))
         dropped = await self._store.drop_letters(ids)
-        log.info("dead letters dropped", count=sum(dropped), by=actor.name)
         pairs = zip(ids, dropped, strict=True)
-        return [Handled(letter_id, Fate.DROPPED if done else Fate.GONE) for letter_id, done in pairs]
+        handled = [Handled(letter_id, Fate.DROPPED if done else Fate.GONE) for letter_id, done in pairs]
+        await self._audited(Change.DROPPED, actor, handled)
+        return handled
 
     async def replay(self, letter_ids: Sequence[str], actor: Actor) -> list[Handled]:
         """Send these on their way again; those that cannot be stay where they are, and it is said why."""
         handled = [await self._replayed(letter_id) for letter_id in dict.fromkeys(letter_ids)]
-        count = sum(each.fate is Fate.REPLAYED for each in handled)
-        log.info("dead letters replayed", count=count, of=len(handled), by=actor.name)
+        await self._audited(Change.REPLAYED, actor, handled)
         return handled
+
+    async def _audited(self, change: Change, actor: Actor, handled: Sequence[Handled]) -> None:
+        target = handled[0].id if len(handled) == 1 else f"{len(handled)} of them"
+        after = {each.id: each.fate.value for each in handled}
+        await self._audit.record(actor, change, "dead letters", target, after=after)
 
     async def _replayed(self, letter_id: str) -> Handled:
         letter = await self._store.dead_letter(letter_id)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
-from autoscaler.alarms.definition import Definition
+from autoscaler.alarms.definition import Definition, told, told_with_state
+from autoscaler.engine.audit import Audit, Change, difference
 from autoscaler.engine.catalogue import Listing
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.letters import Letters, ReadAgain, unreadable
@@ -56,10 +60,19 @@ class Service:
 
     Attributes:
         letters: what could not be taken or delivered.
+        audit: who changed what.
     """
 
-    def __init__(self, controller: Controller, runner: Runner, read_again: ReadAgain = unreadable) -> None:
-        self.letters = Letters(controller.store, runner.take, runner.carry_out, read_again)
+    def __init__(
+        self,
+        controller: Controller,
+        runner: Runner,
+        read_again: ReadAgain = unreadable,
+        *,
+        tell_changes: bool = False,
+    ) -> None:
+        self.audit = Audit(controller.store, runner.carry_out, notify=tell_changes)
+        self.letters = Letters(controller.store, runner.take, runner.carry_out, self.audit, read_again)
         self._controller = controller
         self._runner = runner
         self._orders = Orders(controller, runner.carry_out)
@@ -101,7 +114,9 @@ class Service:
         self, definition: Definition, state: AlarmState | None, actor: Actor
     ) -> tuple[Listing, AlarmRecord]:
         """Make an alarm; its id, times and revision are given here. Raises ValueError as :meth:`understood`."""
-        return await self._orders.create(definition, state, actor)
+        listing, record = await self._orders.create(definition, state, actor)
+        await self._audited(Change.CREATED, listing, actor, after=told_with_state(listing.definition, record))
+        return listing, record
 
     async def replace(
         self, alarm_id: str, definition: Definition, state: AlarmState | None, actor: Actor
@@ -112,15 +127,36 @@ class Service:
             NotFoundError, DeclaredError, ContendedError: it cannot be changed.
             ValueError: the definition cannot be understood.
         """
-        return await self._orders.replace(alarm_id, definition, state, actor)
+        was = await self.listing(alarm_id)
+        (state_was,) = await self.records([alarm_id])
+        listing, record = await self._orders.replace(alarm_id, definition, state, actor)
+        before, after = difference(
+            told_with_state(was.definition, state_was), told_with_state(listing.definition, record)
+        )
+        await self._audited(Change.REPLACED, listing, actor, before=before, after=after)
+        return listing, record
 
     async def set_state(self, alarm_id: str, state: AlarmState, actor: Actor) -> AlarmRecord:
         """Set an alarm's state by hand. Raises NotFoundError, DeclaredError, ContendedError."""
-        return await self._orders.set_state(alarm_id, state, actor)
+        listing = await self.listing(alarm_id)
+        (was,) = await self.records([alarm_id])
+        record = await self._orders.set_state(alarm_id, state, actor)
+        await self._audited(Change.STATE_SET, listing, actor, before=was.state, after=record.state)
+        return record
 
     async def delete(self, alarm_id: str, actor: Actor) -> None:
         """Remove an alarm; its history stays. Raises NotFoundError, DeclaredError, ContendedError."""
+        was = await self.listing(alarm_id)
         await self._orders.delete(alarm_id, actor)
+        await self._audited(Change.DELETED, was, actor, before=told(was.definition))
+
+    async def _audited(
+        self, change: Change, listing: Listing, actor: Actor, *, before: Any = None, after: Any = None
+    ) -> None:
+        alarm = listing.alarm
+        await self.audit.record(
+            actor, change, "alarm", alarm.alarm_id, project_id=alarm.project_id, before=before, after=after
+        )
 
     async def history_of(self, alarm_id: str, *, limit: int) -> list[HistoryEntry]:
         """Newest first, also of an alarm that is gone; empty where nothing is known of it."""
@@ -147,9 +183,13 @@ class Service:
         (kept,) = await self._controller.store.kept(QUOTA, [project_id])
         return None if kept is None else int(kept)
 
-    async def set_quota(self, project_id: str, limit: int | None) -> None:
+    async def set_quota(self, project_id: str, limit: int | None, actor: Actor) -> None:
         """Say how many alarms a project may have; None leaves it to the settings."""
+        before = await self.quota(project_id)
         await self._controller.store.keep(QUOTA, {project_id: None if limit is None else str(limit).encode()})
+        await self.audit.record(
+            actor, Change.QUOTA_SET, "quota", project_id, project_id=project_id, before=before, after=limit
+        )
 
     async def tallies(self, alarm_ids: Sequence[str]) -> list[Mapping[str, int]]:
         """How often each alarm was evaluated to each state, in the order asked."""
@@ -198,26 +238,39 @@ class Service:
         group = await self._group(name)
         now = await self._controller.store.now()
         until = None if seconds is None else now + seconds
-        await self._controller.scaler.pause(group, Pause(now, until, reason, actor, direction))
+        before = (await self._controller.store.group(name)).record.paused
+        pause = Pause(now, until, reason, actor, direction)
+        await self._controller.scaler.pause(group, pause)
+        await self._audited_pause(Change.PAUSED, group, actor, before, pause)
         return await self.group(name)
 
-    async def resume(self, name: str) -> GroupView:
+    async def resume(self, name: str, actor: Actor) -> GroupView:
         """Let a group move again; what its alarms ask for is looked at at once."""
         group = await self._group(name)
+        before = (await self._controller.store.group(name)).record.paused
         await self._controller.scaler.pause(group, None)
+        await self._audited_pause(Change.RESUMED, group, actor, before, None)
         await self._controller.scaler.reconsider(self._controller.plan, group)
         return await self.group(name)
+
+    async def _audited_pause(
+        self, change: Change, group: Group, actor: Actor, before: Pause | None, after: Pause | None
+    ) -> None:
+        was, now = (None if pause is None else msgspec.to_builtins(pause) for pause in (before, after))
+        await self.audit.record(actor, change, "group", group.name, project_id=group.project_id, before=was, after=now)
 
     async def freeze(self, reason: str, actor: Actor) -> Freeze:
         """Hold every group, on every replica, from the next decision on."""
         now = await self._controller.store.now()
         freeze = Freeze(token=secrets.token_hex(8), since=now, reason=reason, by=actor.name)
         await self._controller.store.freeze(freeze)
+        await self.audit.record(actor, Change.FROZEN, "groups", "all", after={"reason": reason})
         return freeze
 
-    async def unfreeze(self) -> None:
+    async def unfreeze(self, actor: Actor) -> None:
         """Let groups move again; what alarms ask for is looked at at once."""
         await self._controller.store.freeze(None)
+        await self.audit.record(actor, Change.UNFROZEN, "groups", "all")
         for _, group in sorted(self._controller.plan.groups.items()):
             await self._controller.scaler.reconsider(self._controller.plan, group)
 
@@ -240,7 +293,17 @@ class Service:
         policy = self._controller.plan.policies.get(name)
         if policy is None:
             raise NotFoundError(f"no policy named {name}")
-        return await self._controller.scaler.execute(self._controller.plan, policy, actor, request_id, force=force)
+        decision = await self._controller.scaler.execute(self._controller.plan, policy, actor, request_id, force=force)
+        await self.audit.record(
+            actor,
+            Change.FORCED if force else Change.EXECUTED,
+            "policy",
+            name,
+            project_id=policy.project_id,
+            before={"capacity": decision.before},
+            after={"capacity": decision.to, "decision": decision.decision, "reason": decision.reason},
+        )
+        return decision
 
     # --- condition ---------------------------------------------------------------------------------------------------
 

@@ -119,7 +119,7 @@ async def begun(
     controller = Controller(
         store,
         Listeners([LoggingListener(), *listeners]),
-        actions=dict.fromkeys(("http", "https", "log"), action or MemoryAction()),
+        actions=dict.fromkeys(("http", "https", "log", "notification"), action or MemoryAction()),
         targets={"dry_run": DryRunTarget()},
         calendar=CronCalendar(),
         replica="here",
@@ -151,6 +151,7 @@ async def running(
     authenticate: Authenticate | None = None,
     failures: Failures | None = None,
     metrics_open: bool = True,
+    tell_changes: bool = False,
     trusted: bool = False,
 ) -> AsyncIterator[Api]:
     """A controller at work, its group already looked at."""
@@ -158,7 +159,7 @@ async def running(
     action = MemoryAction()
     store, metrics, wake = ShakyStore(lambda: now[0]), Metrics(), Wake()
     controller, runner = await begun(load({"declared.yaml": declared}), store, now, wake, metrics, action=action)
-    service = Service(controller, runner, Again(now=lambda: now[0]))
+    service = Service(controller, runner, Again(now=lambda: now[0]), tell_changes=tell_changes)
 
     async def readiness() -> list[str]:
         return missing

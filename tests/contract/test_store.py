@@ -30,6 +30,7 @@ from autoscaler.ports import (
     Acceptance,
     Accepted,
     AlreadyDecided,
+    AuditEntry,
     Changed,
     DeadLetter,
     DefinitionChanges,
@@ -1472,6 +1473,20 @@ def without_id(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
     return [replace(each, id="") for each in letters]
 
 
+def change(number: int) -> AuditEntry:
+    actor = Actor(kind="user", name="mona", project_id="shop", request_id="req-1", address="192.0.2.7")
+    return AuditEntry(
+        event_id=f"e{number}",
+        actor=actor,
+        change="replaced",
+        kind="alarm",
+        target=f"a{number}",
+        project_id="shop",
+        before={"threshold": 70, "ok_actions": []},
+        after="alarm",
+    )
+
+
 class TestDeadLetters:
     async def test_the_newest_comes_first_each_kind_for_itself(self, bench: Bench) -> None:
         await bench.store.bury([letter(1), letter(2, "action"), letter(3)])
@@ -1535,6 +1550,30 @@ class TestDeadLetters:
 
     async def test_none_is_fine(self, bench: Bench) -> None:
         await bench.store.bury([])
+
+
+class TestAudit:
+    async def test_changes_are_kept_newest_first(self, bench: Bench) -> None:
+        for number in range(3):
+            bench.clock.now = T + number
+            await bench.store.audit(change(number))
+        found = await bench.other.audits(limit=10)
+        page = await bench.store.audits(limit=2)
+
+        assert [replace(entry, id="", time=0.0) for entry in found] == [change(2), change(1), change(0)]
+        assert [entry.time for entry in found] == [T + 2, T + 1, T]
+        assert page == found[:2]
+        assert await bench.store.audits(limit=10, before=page[-1].id) == found[2:]
+        assert await bench.store.audits(limit=10, before=found[-1].id) == []
+        assert await bench.store.audits(limit=0) == []
+
+    async def test_the_oldest_make_room(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        for place in ("redis", "memory"):
+            monkeypatch.setattr(f"autoscaler.adapters.{place}.store.AUDITS", 3)
+        for number in range(5):
+            await bench.store.audit(change(number))
+
+        assert [entry.target for entry in await bench.store.audits(limit=10)] == ["a4", "a3", "a2"]
 
 
 class TestRevival:

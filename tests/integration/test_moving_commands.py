@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from sqlalchemy import create_engine
 
 from autoscaler.adapters.aodh import Database
 from autoscaler.adapters.aodh.tables import METADATA
-from autoscaler.adapters.redis import EmbeddedServer, FolderInUseError, running_url
+from autoscaler.adapters.redis import EmbeddedServer, FolderInUseError, RedisStore, running_url
 from autoscaler.errors import TemporaryError
 from tests.engine.test_moving import a_line, a_row
 from tests.servers import RedisServer
@@ -66,12 +67,22 @@ def test_people_are_told_what_was_taken_and_what_was_not(url: str, tmp_path: Pat
     assert told(run("export-aodh", "--database", url, *state, "--format", "json"))["unchanged"] == 3
 
 
-def test_a_redis_that_is_named_is_used(url: str) -> None:
+async def test_a_redis_that_is_named_is_used_and_who_moved_what_is_kept(url: str) -> None:
     with RedisServer() as redis:
         first = told(run("import-aodh", "--database", url, "--redis", redis.url, "--format", "json", status=1))
         other = ("--redis", redis.url, "--namespace", "other", "--format", "json")
         second = told(run("import-aodh", "--database", url, *other, status=1))
+        run("import-aodh", "--database", url, "--redis", redis.url, "--dry-run", status=1)
+        run("export-aodh", "--database", url, "--redis", redis.url)
+        store = RedisStore(redis.url)
+        audited = await store.audits(limit=10)
+        await store.close()
     assert first["new"] == second["new"] == {"gnocchi_resources_threshold": 3}
+    assert [(entry.change, entry.kind, entry.after["new"]) for entry in audited] == [
+        ("moved out", "database", 0),
+        ("moved in", "database", 3),
+    ]
+    assert {entry.actor.name for entry in audited} == {getpass.getuser()}
 
 
 @pytest.mark.parametrize("deep", [pytest.param("", id="socket-in-place"), pytest.param("d" * 120, id="elsewhere")])

@@ -20,6 +20,7 @@ from autoscaler.alarms.definition import Definition
 from autoscaler.errors import PermanentError
 from autoscaler.measures.series import POINT_BYTES, merged, pack
 from autoscaler.ports import (
+    AUDITS,
     CHANGES,
     DEAD_LETTER_BYTES,
     DEAD_LETTERS,
@@ -33,6 +34,7 @@ from autoscaler.ports import (
     Acceptance,
     Accepted,
     AlreadyDecided,
+    AuditEntry,
     Changed,
     Claimed,
     DeadLetter,
@@ -209,6 +211,8 @@ class MemoryStore:
         self._letters: dict[str, list[DeadLetter]] = {}
         self._letter_bytes: dict[str, int] = {}
         self._buried = 0
+        self._audit: list[AuditEntry] = []
+        self._audited = 0
         self._revived: dict[tuple[str, str], float] = {}
         self._replicas: dict[str, tuple[float, Heartbeat]] = {}
         self._generations: list[str] = []
@@ -584,6 +588,16 @@ class MemoryStore:
                 self._letters[letter.kind].remove(letter)
                 self._letter_bytes[letter.kind] -= len(letter.payload)
         return found
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        self._audited += 1
+        self._audit.append(replace(entry, id=f"audit-{self._audited:019}", time=self._clock()))
+        del self._audit[:-AUDITS]
+
+    async def audits(self, *, limit: int, before: str = "") -> list[AuditEntry]:
+        """See :class:`autoscaler.ports.Store`."""
+        return [entry for entry in self._audit[::-1] if not before or entry.id < before][:limit]
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:
         """See :class:`autoscaler.ports.Store`."""

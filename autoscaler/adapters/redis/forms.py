@@ -18,6 +18,7 @@ from autoscaler.ports import (
     MARK_DELAY,
     Acceptance,
     Accepted,
+    AuditEntry,
     DeadLetter,
     Freeze,
     GroupPut,
@@ -175,6 +176,13 @@ def kind_of_letter(letter_id: str) -> str:
 def letter_of(kind: str, at: bytes, fields: Sequence[bytes]) -> DeadLetter:
     """An entry of a stream of dead letters."""
     return replace(msgspec.json.decode(fields[1], type=DeadLetter), id=f"{kind}-{at.decode()}")
+
+
+def audit_entry(at: bytes, fields: Sequence[bytes]) -> AuditEntry:
+    """An entry of the stream of changes."""
+    _, written, _, time = fields
+    entry = msgspec.json.decode(written, type=AuditEntry)
+    return replace(entry, id=f"audit-{at.decode()}", time=float(time))
 
 
 def row_of(answer: bytes) -> OutboxRow | None:

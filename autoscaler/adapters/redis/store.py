@@ -21,6 +21,7 @@ from autoscaler.adapters.redis.health import faults
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
 from autoscaler.errors import PermanentError, TemporaryError, UnknownStateError
 from autoscaler.ports import (
+    AUDITS,
     CHANGES,
     DEAD_LETTER_BYTES,
     DEAD_LETTERS,
@@ -33,6 +34,7 @@ from autoscaler.ports import (
     Acceptance,
     Accepted,
     AlreadyDecided,
+    AuditEntry,
     Changed,
     Claimed,
     DeadLetter,
@@ -514,6 +516,18 @@ class RedisStore:
         asked = [(forms.kind_of_letter(each), at) for each in letter_ids if (at := forms.stream_id(each))]
         found = iter(_unpack(await self._call_hub("drop_letters", asked), type=list[bool]) if asked else [])
         return [bool(forms.stream_id(each)) and next(found) for each in letter_ids]
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        await self._call_hub("audit", [AUDITS, forms.to_json(entry).decode()])
+
+    async def audits(self, *, limit: int, before: str = "") -> list[AuditEntry]:
+        """See :class:`autoscaler.ports.Store`."""
+        newest = f"({at}" if (at := forms.stream_id(before)) else "+"
+        if limit <= 0 or (before and not at):
+            return []
+        words = ("XREVRANGE", f"{self._hub}audit", newest, "-", "COUNT", limit)
+        return [forms.audit_entry(at, fields) for at, fields in await self._caller.plain(self._hub, *words)]
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:
         """See :class:`autoscaler.ports.Store`."""

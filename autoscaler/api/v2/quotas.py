@@ -43,21 +43,21 @@ class Quotas:
 
     async def post(self, request: Request) -> Response:
         """Give a project a quota."""
-        admin(request)
+        identity = admin(request)
         simple.check_arguments(request, ())
         sent = Object(await decoded(request, "body"), "body", "body", ("project_id", "quotas"))
         sent.required("project_id", text)
         project_id = owner(sent, "project_id", "")
         items: list[Any] = sent.optional("quotas", listed, [])
         for limit in [_limit(item) for item in items][-1:]:
-            await self._service.set_quota(project_id, limit)
+            await self._service.set_quota(project_id, limit, identity.actor)
         return answer(201, await self._shown(project_id))
 
     async def delete(self, request: Request, project_id: str) -> Response:
         """Leave a project's quota to the settings."""
-        admin(request)
+        identity = admin(request)
         simple.check_arguments(request, ())
-        await self._service.set_quota(project_id, None)
+        await self._service.set_quota(project_id, None, identity.actor)
         return Response(status_code=204)
 
     async def _shown(self, project_id: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 -- What belongs to no shard; all of it under the prefix "NAMESPACE:{hub}:".
 --   `dead:KIND`      stream of dead letters; `dead-bytes` hash: kind -> how long they are together
+--   `audit`          stream of changes by somebody's word
 --   `replicas`       sorted set by the time of the last heartbeat; `heartbeats` hash: replica -> what it said
 --   `freezes`        how many freezes there were
 --   `declarations`   hash: generation and documents in force; `generations` list of all that were, newest first
@@ -46,6 +47,12 @@ register('drop_letters', function(keys, args)
   end
   return cmsgpack.pack(found)
 end, {'allow-oom'})
+
+register('audit', function(keys, args)
+  local prefix, now, ask = asked(keys, args)
+  redis.call('XADD', prefix .. 'audit', 'MAXLEN', ask[1], '*', 'entry', ask[2], 'time', exact(now))
+  return ''
+end)
 
 register('next_freeze', function(keys)
   return redis.call('INCR', keys[1] .. 'freezes')
