@@ -490,6 +490,16 @@ def test_the_patch_puts_the_controller_beside_another() -> None:
     assert set(added) == {"containers", "volumes"}
     assert {mount["name"] for mount in added["containers"][0]["volumeMounts"]} == {v["name"] for v in added["volumes"]}
     assert "readinessProbe" not in added["containers"][0]
+    assert added["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "runAsGroup": 10001,
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     assert one("Service", found)["spec"]["selector"] == with_sidecar["sidecar"]["selector"]
     assert {thing["kind"] for thing in found} == {"ConfigMap", "Job", "Service", "ServiceMonitor"}
 

@@ -217,7 +217,8 @@ projected:
 {{- if $from }}
 - name: autoscaler-{{ $name | replace "_" "-" }}
   {{- if $from.secret }}
-  secret: {secretName: {{ $from.secret }}, defaultMode: 0440, items: [{key: {{ $from.key }}, path: {{ $from.key }}}]}
+  {{- /* another's pod has a group of its own, if any; only this container mounts the volume */}}
+  secret: {secretName: {{ $from.secret }}, defaultMode: {{ ternary "0444" "0440" (eq $.Values.mode "sidecar") }}, items: [{key: {{ $from.key }}, path: {{ $from.key }}}]}
   {{- else }}
   configMap: {name: {{ $from.configMap }}, defaultMode: 0444, items: [{key: {{ $from.key }}, path: {{ $from.key }}}]}
   {{- end }}
@@ -280,7 +281,13 @@ lifecycle:
 resources:
   {{- toYaml .Values.resources | nindent 2 }}
 securityContext:
+  {{- if eq .Values.mode "sidecar" }}
+  {{- /* the pod is another's: who the container runs as is said here */}}
+  {{- $who := pick .Values.podSecurityContext "runAsNonRoot" "runAsUser" "runAsGroup" "seccompProfile" "seLinuxOptions" }}
+  {{- toYaml (merge (deepCopy .Values.securityContext) $who) | nindent 2 }}
+  {{- else }}
   {{- toYaml .Values.securityContext | nindent 2 }}
+  {{- end }}
 volumeMounts:
   - {name: autoscaler-tmp, mountPath: /tmp}
   - {name: autoscaler-state, mountPath: /var/lib/autoscaler}
