@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 REMEMBERED_SERIES = 200_000
 """How many series' places are remembered; beyond it they are worked out again."""
+SILENT_ROUNDS = 10
+"""How often all others have reported, on average, when a series counts as gone and its place is forgotten."""
+LEAST_ROUND = 2000
+"""Measures of a round at least, so that no place is forgotten within the batch that brought it."""
 
 NONE_STATED: Final[Mapping[str, float]] = MappingProxyType({})
 """Of measures that state no divisor: nearly all, so they share it."""
@@ -88,10 +92,38 @@ class _Place:
 
 @dataclass(slots=True)
 class _Metric:
-    """The windows that keep one metric, by the project they see, and the places of its series that are known."""
+    """The windows that keep one metric, by the project they see, and the places of its series that are known.
+
+    Attributes:
+        places: of series that were heard of lately.
+        older: of those that were not, to be forgotten next.
+    """
 
     scopes: dict[str, Scope] = field(default_factory=dict)
     places: dict[tuple[str, str], _Place] = field(default_factory=dict)
+    older: dict[tuple[str, str], _Place] = field(default_factory=dict)
+
+    def place(self, key: tuple[str, str]) -> _Place | None:
+        """The place of a series that is heard of now, where it is known."""
+        known = self.places.get(key)
+        if known is None and self.older:
+            known = self.older.pop(key, None)
+            if known is not None:
+                self.places[key] = known
+        return known
+
+    def forget_older(self) -> int:
+        """Forget what was not heard of since the last time; how many places."""
+        forgotten = len(self.older)
+        self.older, self.places = self.places, {}
+        return forgotten
+
+    def forget_places(self) -> int:
+        """Forget all; how many."""
+        forgotten = len(self.places) + len(self.older)
+        self.places.clear()
+        self.older.clear()
+        return forgotten
 
 
 class Router:
@@ -116,6 +148,7 @@ class Router:
         self._derivations: defaultdict[str, Counter[Derivation]] = defaultdict(Counter)
         self._metrics: dict[str, _Metric] = {}
         self._remembered = 0
+        self._routed = 0  # since places were last forgotten for their age
         self._probed: dict[str, None] = {}
         self._urls = Index()
         self._waiting: defaultdict[str, dict[str, Alarm]] = defaultdict(dict)
@@ -281,8 +314,11 @@ class Router:
         metric = self._metrics.get(measure.metric)
         if metric is None:
             return NOWHERE
+        self._routed += 1
+        if self._routed > SILENT_ROUNDS * max(self._remembered, LEAST_ROUND):
+            self._forget_older_places()
         key = (measure.project_id, measure.resource_id)
-        known = metric.places.get(key)
+        known = metric.place(key)
         if known is None:
             if self._remembered >= REMEMBERED_SERIES:
                 self._forget_all_places()
@@ -337,14 +373,15 @@ class Router:
     def _forget_places(self, spec: WindowSpec) -> None:
         """Work the places of all series out again that a window may keep."""
         for name in set(spec.metrics):
-            places = self._metrics[name].places
-            self._remembered -= len(places)
-            places.clear()
+            self._remembered -= self._metrics[name].forget_places()
 
     def _forget_all_places(self) -> None:
-        for metric in self._metrics.values():
-            metric.places.clear()
-        self._remembered = 0
+        self._remembered -= sum(metric.forget_places() for metric in self._metrics.values())
+
+    def _forget_older_places(self) -> None:
+        """Forget where series belong that are gone: servers come and go, and each has an id of its own."""
+        self._remembered -= sum(metric.forget_older() for metric in self._metrics.values())
+        self._routed = 0
 
 
 def window_spec(alarm: Alarm, leaf: Rule) -> WindowSpec:

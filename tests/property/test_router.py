@@ -129,7 +129,7 @@ def test_a_router_is_what_remains_of_its_alarms(drawn: list[Alarm | str | Measur
     assert {name: metric.scopes for name, metric in router._metrics.items()} == {
         name: metric.scopes for name, metric in afresh._metrics.items()
     }
-    assert router._remembered == sum(len(metric.places) for metric in router._metrics.values())
+    assert router._remembered == sum(len(metric.places) + len(metric.older) for metric in router._metrics.values())
     for measure in asked:
         assert router.route(measure).entries == afresh.route(measure).entries
 

@@ -194,6 +194,20 @@ def test_no_more_places_are_remembered_than_there_is_room_for(monkeypatch: pytes
     assert [len(router._metrics[metric].places) for metric in ("cpu_util", "mem")] == [1, 0]
 
 
+def test_places_of_series_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route_module, "LEAST_ROUND", 10)
+    router = Router([alarm("a", WEB)])
+    stays = measure("stays", server_group="web")
+    for number in range(2000):  # servers that are replaced, each by one with another id
+        router.route(measure(f"r{number // 10}", server_group="web"))
+        router.route(stays)
+        assert router._remembered == sum(len(m.places) + len(m.older) for m in router._metrics.values()) < 60
+
+    elsewhere = router.route(measure("stays", server_group="db"))
+
+    assert elsewhere.before == router.route(stays).windows, "who goes on reporting stays known"
+
+
 # --- what leaves -----------------------------------------------------------------------------------------------------
 
 
