@@ -31,6 +31,11 @@ IDLE_POLL = 0.5
 HEARTBEAT = 1.0
 CAUGHT_UP_AFTER = 1.0
 """Seconds with nothing waiting after which a source counts as caught up."""
+LEAP = 30.0
+"""Seconds by which the store's clock has run ahead of ours when it was set, or this machine has slept."""
+LEAP_PATIENCE = 30.0
+"""Seconds after a leap for which no source counts as caught up: two of the brokers' keepalives, in which a connection
+that has died meanwhile is found out, and what waited at the broker is begun to be read."""
 FIRST_RETRY = 0.05
 LONGEST_RETRY = 2.0
 FOLLOW_PATIENCE = 2.0
@@ -129,6 +134,8 @@ class Runner:
         self._witnesses = witnesses
         self._heard = heard
         self._watches = {source.name: _SourceWatch() for source in sources}
+        self._last_seen: tuple[float, float] | None = None  # the store's clock, and ours that nobody sets
+        self._patient_until = -math.inf
         self._wake = wake
         self._clock = clock
         self._replica = replica
@@ -331,6 +338,7 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             while True:
                 claimed = await self._claimed()
+                self._look_at_clock(claimed.now)
                 windows = [item.key for item in claimed.items if item.kind == "window"]
                 if windows:
                     group.create_task(self._look(windows))
@@ -403,6 +411,7 @@ class Runner:
             pulse = await self.controller.store.beat(heartbeat)
             self._heard(pulse.now)
             self.skew = self._clock() - pulse.now
+            self._look_at_clock(pulse.now)
             self.replicas = pulse.replicas
             self.published = pulse.generation
             others_caught_up = all(replica.caught_up for replica in pulse.replicas)
@@ -414,17 +423,33 @@ class Runner:
                 await self._generation_changed(pulse.generation)
             await asyncio.sleep(HEARTBEAT)
 
+    def _look_at_clock(self, now: float) -> None:
+        """After a leap of the store's clock, have nothing believed that rests on what did not arrive.
+
+        All that was due meanwhile is due at once, windows that would have heard of their series among it.
+        """
+        here = asyncio.get_running_loop().time()
+        before, self._last_seen = self._last_seen, (now, here)
+        if before is None:
+            return
+        leapt = (now - before[0]) - (here - before[1])
+        if leapt > LEAP:
+            log.warning("clock leapt", seconds=round(leapt, 1), patience=LEAP_PATIENCE)
+            self._patient_until = here + LEAP_PATIENCE
+            self.controller.sources = replace(self.controller.sources, caught_up=self._caught_up())
+
     def _caught_up(self) -> bool:
-        """Whether every source is connected and has had nothing waiting for a second."""
+        """Whether every source is connected and has had nothing waiting for a second, and no clock has just leapt."""
         now = asyncio.get_running_loop().time()
-        waiting = self.lag.pending > 0
+        patient = now < self._patient_until
+        waiting = self.lag.pending > 0 or patient
         for source in self.sources:
             watch = self._watches[source.name]
             if not source.connected or source.waiting or waiting:
                 watch.idle_since = None
             elif watch.idle_since is None:
                 watch.idle_since = now
-        return all(
+        return not patient and all(
             watch.idle_since is not None and now - watch.idle_since >= CAUGHT_UP_AFTER
             for watch in self._watches.values()
         )
