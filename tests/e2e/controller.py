@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -24,12 +24,21 @@ class ControllerProcess:
         port: of its API.
         settings: as ``AUTOSCALER_…``, without the prefix.
         options: of the command.
+        environment: further variables, e.g. those of a :class:`tests.shifted_clock.ShiftedClock`.
 
     Attributes:
         build: folder that holds another version of the package, for the next start; None is this one.
     """
 
-    def __init__(self, folder: Path, *, port: int, settings: dict[str, str], options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int,
+        settings: dict[str, str],
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = port
         self.settings = settings
         self.build: Path | None = None
@@ -39,6 +48,7 @@ class ControllerProcess:
             name: value for name, value in os.environ.items() if not name.startswith("AUTOSCALER_")
         } | {f"AUTOSCALER_{name}": value for name, value in settings.items()}
         self._environment |= {"AUTOSCALER_API": f"127.0.0.1:{port}", "AUTOSCALER_STATE_DIR": str(folder / "state")}
+        self._environment |= environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
