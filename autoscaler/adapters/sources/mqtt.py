@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -28,6 +28,10 @@ from autoscaler.settings import SourceKind
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 SESSION_EXPIRY: Final = 86_400.0
 _CONNECT_TIMEOUT: Final = 5.0
+_SUBSCRIBE_PATIENCE: Final = 5.0
+"""Seconds without any message within which a subscription must be answered: what the session holds comes first."""
+_SUBSCRIBE_TIMEOUT: Final = 300.0
+"""Seconds for all of that."""
 _FAREWELL_TIMEOUT: Final = 2.0
 _KEEPALIVE: Final = 15
 """Seconds; a broker that has stopped answering is given up after at most two of these."""
@@ -37,6 +41,8 @@ _UNSUPPORTED_VERSION: Final = 132
 _REFUSALS: Final = frozenset({128, 133, 134, 135, 138, 140, 144, 157})
 """Reason codes that only people can mend (MQTT 5.0, 3.2.2.2): credentials, permission, client id, ban, move."""
 _QOS: Final = 1
+
+_Answer = TypeVar("_Answer")
 
 _log = structlog.get_logger(__name__)
 
@@ -132,7 +138,7 @@ class MqttSource(LinkedSource):
         client = self._client(inbox, context)
         await self._connect(client)
         try:
-            await self._subscribe(client)
+            await self._subscribe(client, inbox)
             yield _MqttLink(client, inbox, self._receive_maximum, self._trust)
         finally:
             await client.leave()
@@ -170,9 +176,11 @@ class MqttSource(LinkedSource):
                 raise TemporaryError(str(error)) from error
             raise TemporaryError(str(error), delay=REFUSED_DELAY if reason in _REFUSALS else None) from error
 
-    async def _subscribe(self, client: _AckingClient) -> None:
+    async def _subscribe(self, client: _AckingClient, inbox: _Inbox) -> None:
         try:
-            (granted,) = await client.subscribe(self._topic_filter, qos=_QOS)
+            (granted,) = await _answered(
+                client.subscribe(self._topic_filter, qos=_QOS, timeout=_SUBSCRIBE_TIMEOUT), inbox
+            )
         except (aiomqtt.MqttError, ValueError) as error:
             raise TemporaryError(f"subscribing to {self._topic_filter}: {error}") from error
         code = granted.value if isinstance(granted, ReasonCode) else granted
@@ -180,6 +188,27 @@ class MqttSource(LinkedSource):
             raise TemporaryError(f"subscribing to {self._topic_filter}: {granted}", delay=REFUSED_DELAY)
         if code < _QOS:
             _log.warning("source unacknowledged", source=self.name, error="the broker grants QoS 0 only")
+
+
+async def _answered(call: Coroutine[Any, Any, _Answer], inbox: _Inbox) -> _Answer:
+    """The broker's answer, waited for as long as messages keep coming.
+
+    Raises:
+        aiomqtt.MqttError: there is none, and no messages either.
+    """
+    calling = asyncio.ensure_future(call)
+    try:
+        arrived = -1
+        while arrived != inbox.arrived and not calling.done():
+            arrived = inbox.arrived
+            await asyncio.wait([calling], timeout=_SUBSCRIBE_PATIENCE)
+        if calling.done():
+            return calling.result()
+        raise aiomqtt.MqttError(f"no answer, and no message for {_SUBSCRIBE_PATIENCE:g} s")
+    finally:
+        if not calling.done():
+            calling.cancel()
+            await asyncio.wait([calling])
 
 
 def _other(version: aiomqtt.ProtocolVersion) -> aiomqtt.ProtocolVersion:
@@ -237,9 +266,11 @@ class _Inbox(asyncio.Queue[aiomqtt.Message]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.arrived = 0
         self._dropped = 0
 
     def put_nowait(self, item: aiomqtt.Message) -> None:
+        self.arrived += 1
         if item.qos == 0 and self.qsize() >= _MOST_UNPROMISED:
             if not self._dropped:
                 _log.warning("messages dropped", reason="more of QoS 0 than can be taken", waiting=self.qsize())
