@@ -96,9 +96,13 @@ async def check(
     lateness: float,
     behind: int,
     logs: dict[int, str] | None = None,
-    problem: str = "",
+    problems: Sequence[str] = (),
 ) -> Outcome:
-    """Ask everything. Total."""
+    """Ask everything. Total.
+
+    Args:
+        problems: what did not come back, or not to rest, during the run.
+    """
     checker = _Checker(records, final)
     checker.measures()
     checker.transitions()
@@ -106,7 +110,7 @@ async def check(
     checker.decisions()
     checker.resizes()
     checker.readiness()
-    checker.rest(problem, logs or {})
+    checker.rest(problems, logs or {})
     await checker.undisturbed(lateness, behind)
     return checker.outcome
 
@@ -313,9 +317,9 @@ class _Checker:
             if record["expected"] not in record["said"]:
                 self._broken("readiness", f"expected {record['expected']!r}, said was {record['said']!r}")
 
-    def rest(self, problem: str, logs: dict[int, str]) -> None:
+    def rest(self, problems: Sequence[str], logs: dict[int, str]) -> None:
         """Nothing is left, and no controller has fallen over its own feet."""
-        if problem:
+        for problem in problems:
             self._broken("rest", problem)
         for name, rows in self._final.waiting.items():
             self._broken("rest", f"{name}: {rows} actions wait")

@@ -108,26 +108,25 @@ class Run:
 
 
 async def run(plan: Plan, count: int, names: Sequence[str] = (), *, at_once: int = AT_ONCE) -> Result:
-    """A whole run.
-
-    Raises:
-        UnrecoveredError: something did not come back.
-    """
+    """A whole run. What does not come back ends it, and is a violation."""
     begun = time.monotonic()
     async with rigged(plan) as rig, asyncio.TaskGroup() as group:
         publishing = group.create_task(rig.publisher.run())
         watching = group.create_task(rig.watch())
         await asyncio.sleep(WARM_UP)
         work = Run(rig, planned(plan.seed, count, names), at_once=at_once)
-        await work.all()
-        for replica in rig.replicas:
-            await replica.until_ready()
-        await asyncio.sleep(COOL_DOWN)
-        problem = ""
+        problems: list[str] = []
+        try:
+            await work.all()
+            for replica in rig.replicas:
+                await replica.until_ready()
+            await asyncio.sleep(COOL_DOWN)
+        except* UnrecoveredError as errors:
+            problems += leaves(errors)
         try:
             await rig.quiet()
         except UnrecoveredError as error:
-            problem = str(error)
+            problems.append(str(error))
         await publishing
         final = await rig.final()
         watching.cancel()
@@ -137,8 +136,16 @@ async def run(plan: Plan, count: int, names: Sequence[str] = (), *, at_once: int
         behind = rig.behind
     work.mark_alone()
     records = read_all(plan)
-    outcome = await check(records, final, lateness=plan.lateness, behind=behind, logs=logs, problem=problem)
+    outcome = await check(records, final, lateness=plan.lateness, behind=behind, logs=logs, problems=problems)
     return Result(plan, work.happened, outcome, time.monotonic() - begun, take_overs(records))
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[str]:
+    """What the errors of a group say."""
+    found: list[str] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
+    return found
 
 
 def read_all(plan: Plan) -> list[dict[str, Any]]:

@@ -85,8 +85,8 @@ def whole() -> Story:
     return story
 
 
-async def violated(story: Story, problem: str = "") -> set[str]:
-    outcome = await check(story.records, story.final, lateness=LATENESS, behind=0, problem=problem)
+async def violated(story: Story, *problems: str) -> set[str]:
+    outcome = await check(story.records, story.final, lateness=LATENESS, behind=0, problems=problems)
     print([violation.text for violation in outcome.violations])
     return {violation.invariant for violation in outcome.violations}
 
@@ -216,7 +216,7 @@ SLACK_AND_MORE = 3.0
 
 
 async def test_a_run_that_does_not_come_to_rest_is_a_violation() -> None:
-    assert await violated(whole(), problem="not quiet") == {"rest"}
+    assert await violated(whole(), "not quiet") == {"rest"}
 
 
 def test_the_same_seed_draws_the_same_faults_and_every_kind_comes_up() -> None:
