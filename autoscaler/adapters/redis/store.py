@@ -526,8 +526,7 @@ class RedisStore:
         newest = f"({at}" if (at := forms.stream_id(before)) else "+"
         if limit <= 0 or (before and not at):
             return []
-        words = ("XREVRANGE", f"{self._hub}audit", newest, "-", "COUNT", limit)
-        return [forms.audit_entry(at, fields) for at, fields in await self._caller.plain(self._hub, *words)]
+        return [forms.audit_entry(at, fields) for at, fields in await self._call_hub("audits", [newest, limit])]
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:
         """See :class:`autoscaler.ports.Store`."""

@@ -54,6 +54,12 @@ register('audit', function(keys, args)
   return ''
 end)
 
+-- Changes with these ids, newest first: {id, {name, value, …}} each.
+register('audits', function(keys, args)
+  local prefix, _, ask = asked(keys, args)
+  return redis.call('XREVRANGE', prefix .. 'audit', ask[1], '-', 'COUNT', ask[2])
+end, {'no-writes'})
+
 register('next_freeze', function(keys)
   return redis.call('INCR', keys[1] .. 'freezes')
 end)
