@@ -29,6 +29,7 @@ ENV PATH=/opt/autoscaler/bin:$PATH \
 WORKDIR /var/lib/autoscaler
 USER 10001:10001
 EXPOSE 8042
+# for an API without TLS; Kubernetes has probes of its own
 HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=6 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8042/healthz', timeout=4)"]
 ENTRYPOINT ["autoscaler"]
