@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from autoscaler.declarations.endpoints import parse
 from autoscaler.settings import PREFIX, Settings
 
 SYSTEMD = Path(__file__).parents[2] / "docs" / "guides" / "systemd"
@@ -24,3 +25,11 @@ def test_the_unit_starts_the_controller_with_that_environment() -> None:
     assert "EnvironmentFile=/etc/autoscaler/autoscaler.env" in lines
     assert "ExecStart=/opt/autoscaler/bin/autoscaler run" in lines
     assert "ExecReload=/bin/kill -HUP $MAINPID" in lines
+
+
+def test_the_example_of_endpoints_can_be_loaded() -> None:
+    text = (SYSTEMD.parent / "webhooks.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+
+    found = parse(example, "webhooks.md")
+    assert (len(found.endpoints), len(found.endpoints[0].signing), len(found.signing)) == (1, 2, 1)

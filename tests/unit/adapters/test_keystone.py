@@ -68,6 +68,16 @@ class Stand:
             return JSONResponse({"error": {"message": f"Could not find token {token}"}}, 404)
         return JSONResponse(self._token(self.users[token]))
 
+    async def catalog(self, request: Request) -> Response:
+        self.asked["catalog"] += 1
+        services = [
+            {"type": kind, "endpoints": [
+                {"interface": interface, "region_id": region, "url": f"http://{interface}.{region}/{kind}"}
+                for interface in ("public", "internal") for region in ("one", "two")
+            ]} for kind in ("orchestration", "cloudformation", "identity")
+        ]  # fmt: skip
+        return JSONResponse({"catalog": services})
+
     def _token(self, user: str) -> dict[str, Any]:
         expires = datetime.fromtimestamp(self.now + self.life, UTC).isoformat().replace("+00:00", "Z")
         domain = {"id": "default", "name": "Default"}
@@ -97,6 +107,7 @@ async def stand() -> AsyncIterator[Stand]:
     routes = [
         Route("/v3/auth/tokens", found.authenticate, methods=["POST"]),
         Route("/v3/auth/tokens", found.look, methods=["GET"]),
+        Route("/v3/auth/catalog", found.catalog, methods=["GET"]),
     ]
     config = uvicorn.Config(Starlette(routes=routes), log_config=None, lifespan="off")
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -293,3 +304,17 @@ def test_secrets_are_not_shown() -> None:
 def test_certificates_that_are_not_there_are_said_at_once() -> None:
     with pytest.raises(PermanentError, match=r"certificates of Keystone: /nowhere/ca\.pem"):
         Keystone("https://k", US, clock=lambda: NOW, ca="/nowhere/ca.pem")
+
+
+async def test_services_are_found_by_every_interface_of_our_region(stand: Stand) -> None:
+    async with stand.keystone(region="one") as keystone:
+        found = await keystone.endpoints(("orchestration", "cloudformation"))
+        await keystone.endpoints(("orchestration",))
+
+    assert found == [
+        "http://public.one/orchestration",
+        "http://internal.one/orchestration",
+        "http://public.one/cloudformation",
+        "http://internal.one/cloudformation",
+    ]
+    assert stand.asked["catalog"] == 1
