@@ -94,7 +94,13 @@ async def run_controller(settings: Settings) -> None:
         if url is None:
             embedded = await stack.enter_async_context(EmbeddedServer(settings.state_dir / "valkey"))
             url = embedded.url
-        store = RedisStore(url, namespace=settings.namespace, shards=settings.shards, history_ttl=settings.history_ttl)
+        store = RedisStore(
+            url,
+            namespace=settings.namespace,
+            shards=settings.shards,
+            history_ttl=settings.history_ttl,
+            wait=settings.redis_wait,
+        )
         stack.push_async_callback(store.close)
         await _patiently(store.generation)
         for problem in () if settings.allow_volatile_redis else await store.check():

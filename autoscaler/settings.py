@@ -317,6 +317,10 @@ class Settings(BaseSettings):
     """Redis or Valkey; `redis://`, `rediss://` or `unix://`. A cluster: `redis+cluster://HOST:PORT,HOST:PORT` or
     `rediss+cluster://`, with some of its nodes. A server of its own is started where it is not set."""
 
+    redis_wait: int = Field(default=0, ge=0)
+    """Replicas of Redis that must have a change before it counts as stored, and measures are acknowledged; 0 asks
+    none. Of a cluster: of each of its primaries."""
+
     allow_volatile_redis: bool = False
     """Be ready also with a Redis that may evict keys or keeps nothing on disk."""
 

@@ -20,7 +20,13 @@ log = structlog.get_logger()
 async def opened(settings: Settings) -> AsyncIterator[RedisStore]:
     """The store of the controllers that run with these settings, whether any does at this moment or not."""
     async with _redis(settings) as url:
-        store = RedisStore(url, namespace=settings.namespace, shards=settings.shards, history_ttl=settings.history_ttl)
+        store = RedisStore(
+            url,
+            namespace=settings.namespace,
+            shards=settings.shards,
+            history_ttl=settings.history_ttl,
+            wait=settings.redis_wait,
+        )
         try:
             yield store
         finally:

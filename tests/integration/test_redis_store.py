@@ -365,6 +365,31 @@ async def test_a_replica_is_found_out() -> None:
             assert any("is a replica" in fault for fault in await store.check())
 
 
+async def test_what_is_stored_is_with_the_replicas_that_are_asked_for() -> None:
+    with (
+        RedisServer(None, "--repl-diskless-sync-delay", "0") as primary,
+        RedisServer(None, "--replicaof", "127.0.0.1", str(primary.port)) as replica,
+    ):
+        with redis.Redis(port=replica.port) as client:
+            while client.info("replication")["master_link_status"] != "up":
+                await asyncio.sleep(0.01)
+        async with opened(primary.url, wait=1, deadline=20.0) as store:
+            await store.keep("quota", {"p": b"1"})
+            with redis.Redis(port=replica.port) as client:
+                kept = [client.hgetall(key) for key in client.scan_iter("*:kept:quota")]
+        async with opened(primary.url, wait=1, deadline=1.0) as store:
+            assert await store.kept("quota", ["p"]) == [b"1"]
+            replica.kill()
+            with pytest.raises(TemporaryError, match="only 0 of 1 replicas have it"):
+                await store.keep("quota", {"p": b"2"})
+            read = await store.kept("quota", ["p"])
+        async with opened(primary.url, wait=0) as store:
+            await store.keep("quota", {"p": b"3"})
+
+    assert kept == [{b"p": b"1"}]
+    assert read == [b"2"], "reading waits for nobody"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

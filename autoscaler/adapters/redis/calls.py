@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,10 +36,11 @@ _encode = msgspec.msgpack.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Our functions: a name that no other version has, and the text."""
+    """Our functions: a name that no other version has, the text, and which of them only read."""
 
     name: str
     text: str
+    reads: frozenset[str]
 
 
 @cache
@@ -50,7 +52,10 @@ def library() -> Library:
     # what this version knows is part of it: the same text with another form is another library
     name = f"{LIBRARIES}{hashlib.sha256(f'{STATE_FORM} {body}'.encode()).hexdigest()[:12]}"
     # on one line, so that line numbers in error messages are those of the joined files plus one
-    return Library(name, f"#!lua name={name}\nlocal LIBRARY, FORM = '{name}', {STATE_FORM}\n{body}")
+    text = f"#!lua name={name}\nlocal LIBRARY, FORM = '{name}', {STATE_FORM}\n{body}"
+    registered = re.split(r"^register\('(\w+)'", body, flags=re.MULTILINE)
+    reads = {each for each, code in zip(registered[1::2], registered[2::2], strict=True) if "{'no-writes'})" in code}
+    return Library(name, text, frozenset(f"{name}_{each}" for each in reads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,15 @@ class Caller:
         url: ``redis://``, ``rediss://`` or ``unix://``; ``redis+cluster://`` or ``rediss+cluster://`` for a cluster.
         deadline: seconds in which each call must have been answered.
         clock: takes the place of the servers' clock; for tests, that need one they can set.
+        wait: replicas of a server that must have what a call has changed before the call counts as answered.
 
     Raises:
         ValueError: the URL is none.
     """
 
-    def __init__(self, url: str, *, deadline: float, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, url: str, *, deadline: float, clock: Callable[[], float] | None = None, wait: int = 0) -> None:
         self.shown = redacted(url)
+        self._wait = wait
         self._deadline = deadline
         self._clock = clock
         self._servers = servers_of(url, deadline=deadline)
@@ -220,11 +227,11 @@ class Caller:
     async def _asked(self, node: Node, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """The answers of one server, errors among them; it learns the functions where it does not know them."""
         try:
-            answers = await node.send(commands)
+            answers = await self._sent(node, commands)
             missing = [number for number, answer in enumerate(answers) if _is_missing(answer)]
             if missing:
                 await _load(node)
-                repeated = await node.send([commands[number] for number in missing])
+                repeated = await self._sent(node, [commands[number] for number in missing])
                 for number, answer in zip(missing, repeated, strict=True):
                     answers[number] = answer
         except (RedisError, OSError) as error:
@@ -232,6 +239,19 @@ class Caller:
         if any(isinstance(answer, OSError | RedisConnectionError) for answer in answers):
             self._servers.doubt()
         return answers
+
+    async def _sent(self, node: Node, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers of one server; what it has changed is with its replicas, where that is asked for."""
+        if not self._wait or not any(_changes(words) for words in commands):
+            return await node.send(commands)
+        *answers, reached = await node.send([*commands, ("WAIT", self._wait, int(self._deadline * 500))])
+        if isinstance(reached, int) and reached >= self._wait:
+            return answers
+        few = RedisError(f"only {reached} of {self._wait} replicas have it")
+        return [
+            few if _changes(words) and not isinstance(answer, Exception) else answer
+            for words, answer in zip(commands, answers, strict=True)
+        ]
 
     async def clear(self) -> int:
         """Remove the libraries of other versions; how many there were. Who still needs one loads it again."""
@@ -256,6 +276,11 @@ async def _load(node: Node) -> None:
     # a replica that found them missing at the same time was quicker
     if isinstance(answer, Exception) and "already exists" not in str(answer):
         raise answer
+
+
+def _changes(words: Sequence[Any]) -> bool:
+    """Whether a command is a function of ours that may change something."""
+    return words[0] == "FCALL" and words[1] not in library().reads
 
 
 def _fields(answer: Any) -> dict[bytes, Any]:

@@ -98,6 +98,7 @@ class RedisStore:
         deadline: seconds in which each call must have been answered.
         history_ttl: seconds for which the history of an alarm is kept, also after it is gone.
         clock: takes the place of the server's clock; for tests only, since replicas must agree on the time.
+        wait: replicas of Redis that must have a change before it counts as stored.
 
     Raises:
         ValueError: an argument that no store can have.
@@ -112,12 +113,13 @@ class RedisStore:
         deadline: float = 5.0,
         history_ttl: float = HISTORY_TTL,
         clock: Callable[[], float] | None = None,
+        wait: int = 0,
     ) -> None:
         if not re.fullmatch(r"[\w.:-]+", namespace):
             raise ValueError(f'namespace "{namespace}": expected letters, digits, ".", "_", ":" and "-"')
         if not 1 <= shards <= 1000:
             raise ValueError(f"{shards} shards: expected 1 to 1000")
-        self._caller = Caller(url, deadline=deadline, clock=clock)
+        self._caller = Caller(url, deadline=deadline, clock=clock, wait=wait)
         self._streams = DefinitionStreams(self._caller)
         self._namespace = namespace
         self._wanted_shards = shards
@@ -148,7 +150,8 @@ class RedisStore:
         known = await self._caller.plain(key, "GET", key)
         # before there were forms all was in the first one
         form = STATE_FORM if known is None else 1
-        await self._caller([self._raising(self._hub, form, form)])
+        if await self._say_of_schema("HGET", "form") is None:
+            await self._caller([self._raising(self._hub, form, form)])
         schema = await self._schema()
         if schema.refusal:
             raise UnknownStateError(f"{self._caller.shown}: {schema.refusal}")
