@@ -15,6 +15,7 @@ STORE ?=
 REPLICAS ?=
 BROKEN ?=
 DEAD_FOR ?=
+LATENESS ?=
 TRANSCRIPT ?=
 TARGET ?= all
 SECONDS ?= 60
@@ -127,7 +128,7 @@ shadow: setup ## Stand beside an Aodh and its Gnocchi, which AUTOSCALER_TEST_AOD
 chaos: setup servers ## Faults of every kind, and whether anything was lost (FAULTS=1000 SEED=1; more in docs/guides/chaos.md)
 	@$(BIN)/python -m tests.chaos $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only '$(ONLY)') \
 	    $(if $(STORE),--store $(STORE)) $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(BROKEN),--broken $(BROKEN)) \
-	    $(if $(DEAD_FOR),--dead-for $(DEAD_FOR))
+	    $(if $(DEAD_FOR),--dead-for $(DEAD_FOR)) $(if $(LATENESS),--lateness $(LATENESS))
 
 $(VENV)/.fuzz: $(VENV)/.dev
 	@echo "installing atheris ..."

@@ -15,7 +15,7 @@ from typing import Any
 from tests.chaos.controller import STEPS
 from tests.chaos.outside import Mood
 from tests.chaos.proxy import Way
-from tests.chaos.rig import KINDS, SERVERS, Replica, Rig
+from tests.chaos.rig import KINDS, Replica, Rig
 from tests.servers import rabbit_program
 
 LONGER_THAN_LEASES = 17.0
@@ -61,6 +61,7 @@ class Kind:
         needs: names of locks that it holds meanwhile; replicas take theirs by themselves.
         strike: brings it about, ends it, and returns at its end, or at the moment of the death.
         seconds: that it lasts, about.
+        alone: whether it is done to a store that is one server, and has no meaning for another.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Kind:
     strike: Strike
     needs: Sequence[str] = ()
     seconds: float = 0.5
+    alone: bool = False
 
 
 # --- controllers -----------------------------------------------------------------------------------------------------
@@ -360,7 +362,7 @@ def way(turned: Way, shortest: float, longest: float) -> Strike:
     """Make the way from one controller, or from all, to a server another than it should be."""
 
     async def strike(rig: Rig, fault: Fault, drawn: random.Random) -> None:
-        name = drawn.choice(SERVERS)
+        name = drawn.choice(rig.ways)
         struck = rig.replicas if drawn.random() < 0.3 else [rig.replicas[drawn.randrange(len(rig.replicas))]]
         fault.facts |= {"server": name, "replicas": [replica.number for replica in struck]}
         async with AsyncExitStack() as stack:
@@ -380,7 +382,7 @@ def way(turned: Way, shortest: float, longest: float) -> Strike:
 
 async def connections_reset(rig: Rig, fault: Fault, drawn: random.Random) -> None:
     """Break every connection of one controller to one server."""
-    replica, name = rig.replicas[drawn.randrange(len(rig.replicas))], drawn.choice(SERVERS)
+    replica, name = rig.replicas[drawn.randrange(len(rig.replicas))], drawn.choice(rig.ways)
     fault.struck.append(replica)
     await replica.proxies[name].reset()
 
@@ -474,11 +476,11 @@ ALL: Sequence[Kind] = (
     Kind("Redis restart", 3, redis_restarted, ("redis",)),
     Kind("Redis pause of 10 s", 0.7, redis_paused, ("redis",), seconds=10),
     Kind("Redis pause", 3, redis_slept, ("redis",), seconds=1),
-    Kind("failover with lost writes", 1.2, failed_over, ("redis",), seconds=2),
-    Kind("power cut under everysec", 1.2, power_cut, ("redis",), seconds=1),
-    Kind("Redis out of memory", 2, memory_full, ("redis",), seconds=2),
-    Kind("Redis that may evict", 1, may_evict, ("redis",)),
-    Kind("Redis disk full", 1.2, redis_disk_full, ("redis",), seconds=1),
+    Kind("failover with lost writes", 1.2, failed_over, ("redis",), seconds=2, alone=True),
+    Kind("power cut under everysec", 1.2, power_cut, ("redis",), seconds=1, alone=True),
+    Kind("Redis out of memory", 2, memory_full, ("redis",), seconds=2, alone=True),
+    Kind("Redis that may evict", 1, may_evict, ("redis",), alone=True),
+    Kind("Redis disk full", 1.2, redis_disk_full, ("redis",), seconds=1, alone=True),
     Kind("RabbitMQ restart", 0.8, rabbit_restarted, ("rabbit",), seconds=7),
     Kind("RabbitMQ disk alarm", 0.5, rabbit_disk_full, ("rabbit",), seconds=5),
     Kind("Mosquitto restart", 2, mosquitto_restarted, ("mosquitto",)),
@@ -507,13 +509,14 @@ SHORT = tuple(kind.name for kind in ALL if kind.seconds <= 4 and kind.name != "a
 """For runs of a minute."""
 
 
-def planned(seed: int, count: int, names: Sequence[str] = ()) -> list[Fault]:
-    """What is done in a run: the same for the same seed, count and names.
+def planned(seed: int, count: int, names: Sequence[str] = (), *, store: str = "redis") -> list[Fault]:
+    """What is done in a run: the same for the same seed, count, names and store.
 
     Every kind comes up before any is drawn by its weight, where ``count`` allows.
     """
     drawn = random.Random(seed)
     kinds = [BY_NAME[name] for name in names] if names else list(ALL)
+    kinds = [kind for kind in kinds if not (kind.alone and store == "cluster")]
     first = list(kinds)
     drawn.shuffle(first)
     chosen = first[:count]

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from autoscaler.adapters.redis import RedisStore
 from autoscaler.alarms.alarm import AlarmRecord
@@ -29,7 +30,7 @@ from tests.chaos.publisher import Publisher
 from tests.chaos.records import Records
 from tests.chaos.rules import GROUP, PROBES, declared, document
 from tests.receiver import receiver
-from tests.servers import MosquittoServer, RabbitServer, RedisServer, Server, ValkeyServer, free_port
+from tests.servers import MosquittoServer, RabbitServer, RedisCluster, RedisServer, Server, ValkeyServer, free_port
 
 SERVERS = ("redis", "rabbit", "mosquitto")
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
@@ -38,9 +39,60 @@ WATCH_INTERVAL = 5.0
 PROBE_PATIENCE = 120.0
 """Seconds after which a controller that shows no effect of a measure counts as broken for good."""
 NO_ANSWER = "no answer"
-KINDS: dict[str, Callable[[], RedisServer]] = {
+START_SECONDS = 240.0
+"""Within which a server must have started, also on a machine that has much else to do."""
+
+
+class Cluster(Server):
+    """Three nodes that share the state; what is done to a cluster is done to one of them, to each in its turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._nodes = RedisCluster(None, *ON_DISK)
+        self._turn = 0
+
+    @property
+    def url(self) -> str:
+        return self._nodes.url
+
+    def __enter__(self) -> Self:
+        self._nodes.__enter__()
+        return self
+
+    def restart(self) -> None:
+        self._node.restart()
+        self._nodes.until_whole()
+        self._turn += 1
+
+    def kill(self) -> None:
+        self._node.kill()
+
+    def freeze(self) -> None:
+        self._node.freeze()
+
+    def thaw(self) -> None:
+        for node in self._nodes.nodes:
+            node.thaw()
+        self._turn += 1
+
+    def stop(self) -> None:
+        self._nodes.__exit__()
+
+    @property
+    def _node(self) -> Server:
+        return self._nodes.nodes[self._turn % len(self._nodes.nodes)]
+
+    def _answers(self) -> bool:
+        return self._node._answers()
+
+    def _launch(self) -> None:
+        self._node._launch()
+
+
+KINDS: dict[str, Callable[[], Server]] = {
     "redis": lambda: RedisServer(None, *ON_DISK),
     "valkey": lambda: ValkeyServer(*ON_DISK),
+    "cluster": Cluster,
 }
 """Of stores."""
 
@@ -188,10 +240,14 @@ class Rig:
             self._probes.put_nowait(number)
 
     @property
-    def redis(self) -> RedisServer:
-        server = self.servers["redis"]
-        assert isinstance(server, RedisServer)
-        return server
+    def redis(self) -> Server:
+        """The store; a new one after a failover."""
+        return self.servers["redis"]
+
+    @property
+    def ways(self) -> Sequence[str]:
+        """Servers that controllers reach over ways of their own; the nodes of a cluster name each other."""
+        return SERVERS if self.plan.store != "cluster" else SERVERS[1:]
 
     @property
     def _armed(self) -> Path:
@@ -219,7 +275,7 @@ class Rig:
         """Of one replica."""
         return {
             "RULES": str(self.rules),
-            "REDIS_URL": f"redis://127.0.0.1:{proxies['redis'].port}/0",
+            "REDIS_URL": f"redis://127.0.0.1:{proxies['redis'].port}/0" if "redis" in self.ways else self.redis.url,
             "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{proxies['rabbit'].port}/%2F",
             "MQTT_URL": f"mqtt://127.0.0.1:{proxies['mosquitto'].port}",
             "REPLICA": f"replica-{number}",
@@ -230,7 +286,7 @@ class Rig:
             "TEST_BROKEN": self.plan.broken,
         }
 
-    async def leads_to(self, server: RedisServer) -> None:
+    async def leads_to(self, server: Server) -> None:
         """Have another server be the store from now on."""
         self.servers["redis"] = server
         for replica in self.replicas:
@@ -377,6 +433,7 @@ async def rigged(plan: Plan) -> AsyncIterator[Rig]:
             "mosquitto": MosquittoServer("persistence true", "autosave_interval 1800"),
         }
         for name, server in servers.items():
+            server.start_seconds = START_SECONDS
             await asyncio.to_thread(server.__enter__)
             stack.push_async_callback(_stop, servers, name)
         outside = await stack.enter_async_context(_served(records))

@@ -114,7 +114,7 @@ async def run(plan: Plan, count: int, names: Sequence[str] = (), *, at_once: int
         publishing = group.create_task(rig.publisher.run())
         watching = group.create_task(rig.watch())
         await asyncio.sleep(WARM_UP)
-        work = Run(rig, planned(plan.seed, count, names), at_once=at_once)
+        work = Run(rig, planned(plan.seed, count, names, store=plan.store), at_once=at_once)
         problems: list[str] = []
         try:
             await work.all()
