@@ -15,7 +15,7 @@ from typing import Any
 from tests.chaos.controller import STEPS
 from tests.chaos.outside import Mood
 from tests.chaos.proxy import Way
-from tests.chaos.rig import KINDS, Replica, Rig
+from tests.chaos.rig import KINDS, START_SECONDS, Replica, Rig
 from tests.servers import rabbit_program
 
 LONGER_THAN_LEASES = 17.0
@@ -351,7 +351,7 @@ async def _rabbitmqctl(rig: Rig, *words: str) -> None:
         env={**server._environment, "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=START_SECONDS,  # it starts an Erlang of its own
     )
 
 
