@@ -23,7 +23,7 @@ SECONDS ?= 60
 # where Python may not keep what it has compiled, each start of pytest compiles all tests anew, for ten seconds or more
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-heat quick service servers image check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos fuzz bench docs clean
+.PHONY: help setup run test test-heat quick service servers image check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos fuzz audit bench docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -137,6 +137,14 @@ $(VENV)/.fuzz: $(VENV)/.dev
 
 fuzz: $(VENV)/.fuzz ## Send anything to all that strangers can send to, each target for SECONDS (TARGET=promql for one)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGET)
+
+$(VENV)/.audit: $(VENV)/.dev
+	@$(PIP) pip-audit
+	@touch $@
+
+audit: $(VENV)/.audit ## Known faults of what is pinned (asks the internet, and fails where it cannot), and insecure code of ours
+	$(BIN)/ruff check --select S autoscaler docs
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 bench: setup servers ## A measure published -> webhook received; what 100 000 alarms cost
 	$(BIN)/python bench/latency.py

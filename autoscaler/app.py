@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
@@ -29,7 +30,7 @@ from autoscaler.api.guard import MAX_HEADER_BYTES, guarded
 from autoscaler.api.metrics import Metrics
 from autoscaler.declarations import Declarations, dump, load, parse, warnings
 from autoscaler.declarations.definitions import alarm_of, definition_of
-from autoscaler.edges import Edges
+from autoscaler.edges import Edges, redis_tls
 from autoscaler.engine.audit import Change
 from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
@@ -88,6 +89,7 @@ async def run_controller(settings: Settings) -> None:
         UnknownStateError: its state is in a form that this version does not know.
     """
     async with contextlib.AsyncExitStack() as stack:
+        _check_certificate(settings)
         listening = _bound(settings)
         stack.callback(listening.close)
         embedded, url = None, settings.redis_url
@@ -100,6 +102,7 @@ async def run_controller(settings: Settings) -> None:
             shards=settings.shards,
             history_ttl=settings.history_ttl,
             wait=settings.redis_wait,
+            tls=redis_tls(settings),
         )
         stack.push_async_callback(store.close)
         await _patiently(store.generation)
@@ -131,6 +134,19 @@ async def adopt(controller: Controller, generation: str, declared: Declarations,
         origins={alarm_id: str(declared.origin("alarm", alarm_id)) for alarm_id in declared.alarms},
         dialect=dialect,
     )
+
+
+def _check_certificate(settings: Settings) -> None:
+    """Fail at once where the API could not show its certificate."""
+    if settings.api_cert is None:
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(settings.api_cert, settings.api_key)
+        if settings.api_client_ca is not None:
+            context.load_verify_locations(settings.api_client_ca)
+    except OSError as error:  # of which SSLError is one
+        raise PermanentError(f"AUTOSCALER_API_CERT, _KEY, _CLIENT_CA: {error}") from error
 
 
 def _bound(settings: Settings) -> socket.socket:
@@ -374,6 +390,10 @@ class _Live:
                 h11_max_incomplete_event_size=MAX_HEADER_BYTES,
                 backlog=BACKLOG,
                 log_level=logging.ERROR,
+                ssl_certfile=self._settings.api_cert,
+                ssl_keyfile=self._settings.api_key,
+                ssl_ca_certs=self._settings.api_client_ca,
+                ssl_cert_reqs=ssl.CERT_NONE if self._settings.api_client_ca is None else ssl.CERT_REQUIRED,
                 ws="none",
                 server_header=False,
                 proxy_headers=bool(self._settings.trusted_proxies),
@@ -396,7 +416,8 @@ class _Live:
             if self._shadow is not None:
                 helpers.append(group.create_task(self._shadow.run()))
             host, port = listening.getsockname()[:2]
-            log.info("controller running", api=f"http://{host}:{port}", version=__version__)
+            scheme = "http" if self._settings.api_cert is None else "https"
+            log.info("controller running", api=f"{scheme}://{host}:{port}", version=__version__)
             await self._stop.wait()
             log.info("controller ending")
             server.should_exit = True

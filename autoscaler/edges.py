@@ -30,6 +30,7 @@ from autoscaler.adapters.orchestration import HeatOrchestration
 from autoscaler.adapters.probes.octavia import OctaviaProbe
 from autoscaler.adapters.probes.prometheus import PrometheusProbe
 from autoscaler.adapters.reach import Guard
+from autoscaler.adapters.redis import RedisTls
 from autoscaler.adapters.sources import aodh, ceilometer, remote_write
 from autoscaler.adapters.sources.again import Again, marking
 from autoscaler.adapters.sources.amqp import AmqpSource
@@ -150,6 +151,7 @@ class Edges:
         source = aodh.AodhSource(
             settings.aodh_url or "",
             now=self.time,
+            tls=_amqp_tls(settings),
             exchange=settings.shadow_exchange,
             topic=settings.shadow_topic,
             queue=f"{settings.namespace}.aodh",
@@ -279,6 +281,7 @@ def _sources(settings: Settings, trust: Trust, time: StoreClock) -> list[Source]
             AmqpSource(
                 settings.amqp_url,
                 now=time,
+                tls=_amqp_tls(settings),
                 queue=settings.amqp_queue,
                 exchange=settings.amqp_exchange,
                 routing_key=settings.amqp_routing_key,
@@ -296,6 +299,7 @@ def _sources(settings: Settings, trust: Trust, time: StoreClock) -> list[Source]
             OpenStackSource(
                 settings.openstack_url,
                 now=time,
+                tls=_amqp_tls(settings),
                 exchange=settings.openstack_exchange,
                 samples=settings.openstack_samples,
                 events=settings.openstack_events,
@@ -322,6 +326,7 @@ def _witnesses(settings: Settings, time: StoreClock) -> list[Source]:
         HeatSource(
             settings.openstack_url,
             now=time,
+            tls=_amqp_tls(settings),
             exchange=settings.heat_exchange,
             queue=settings.openstack_queue,
             ttl=settings.openstack_ttl,
@@ -334,6 +339,15 @@ def _mqtt_tls(settings: Settings) -> Tls | None:
     if settings.mqtt_ca is None and settings.mqtt_cert is None:
         return None
     return Tls(str(settings.mqtt_ca or ""), str(settings.mqtt_cert or ""), str(settings.mqtt_key or ""))
+
+
+def _amqp_tls(settings: Settings) -> Tls:
+    return Tls(str(settings.amqp_ca or ""), str(settings.amqp_cert or ""), str(settings.amqp_key or ""))
+
+
+def redis_tls(settings: Settings) -> RedisTls:
+    """How Redis is known, and we are known by it."""
+    return RedisTls(str(settings.redis_ca or ""), str(settings.redis_cert or ""), str(settings.redis_key or ""))
 
 
 Cloud = Callable[[str, str | None], CloudService]
@@ -399,6 +413,7 @@ async def _actions(
             exchange=settings.notify_exchange,
             topic=settings.notify_topic,
             timeout=settings.webhook_timeout,
+            tls=_amqp_tls(settings).context() if settings.notify_url.startswith("amqps:") else None,
         )
         actions.append(await stack.enter_async_context(notification))
     return {scheme: action for action in actions for scheme in action.schemes}

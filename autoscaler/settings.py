@@ -38,8 +38,11 @@ NOT_SETTINGS: Final = (
     "AUTOSCALER_AODH_",
     "AUTOSCALER_GROUP",
     "AUTOSCALER_MEMBER",
+    "AUTOSCALER_COMMANDS_",
 )
 """Prefixes of variables that mean something to the tests, to other commands, or to the members of a group."""
+FILE: Final = "_FILE"
+"""Behind the name of a setting that holds a secret: the file that it stands in."""
 COMMANDS_TOKEN: Final = "AUTOSCALER_TOKEN"  # noqa: S105 - a name
 """The token that commands show to the controller; no setting either."""
 
@@ -119,6 +122,30 @@ def _state_dir() -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state") / "autoscaler"
 
 
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Settings that hold a secret, out of the files that ``AUTOSCALER_…_FILE`` name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """See pydantic-settings."""
+        variable = f"{PREFIX}{field_name.upper()}"
+        path = os.environ.get(f"{variable}{FILE}", "")
+        if not path or not is_secret(field_name, field):
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise SettingsError(f"{variable}{FILE}: expected only without {variable}")
+        try:
+            return Path(path).read_text().rstrip("\r\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no text"
+            raise SettingsError(f"{variable}{FILE}: {path}: {reason or error}") from None
+
+    def __call__(self) -> dict[str, Any]:
+        """See pydantic-settings."""
+        fields = self.settings_cls.model_fields.items()
+        found = {name: self.get_field_value(field, name)[0] for name, field in fields}
+        return {name: value for name, value in found.items() if value}
+
+
 class Settings(BaseSettings):
     """Settings of one process. Fields hold what is needed to connect, so they are never logged as a whole."""
 
@@ -139,6 +166,17 @@ class Settings(BaseSettings):
 
     api: str = "127.0.0.1:8042"
     """HOST:PORT that the API listens at; port 0 takes any free one."""
+
+    api_cert: FilePath | None = None
+    """Certificate (PEM), with those between it and its authority, that the API shows; it speaks TLS then, and nothing
+    else."""
+
+    api_key: FilePath | None = None
+    """Key (PEM) of that certificate."""
+
+    api_client_ca: FilePath | None = None
+    """Certificates (PEM) of the authorities by one of which every client of the API must be vouched for; clients need
+    none where it is not set."""
 
     api_connections: int = Field(default=1000, ge=1)
     """Connections to the API at once; one more is answered 503."""
@@ -321,6 +359,15 @@ class Settings(BaseSettings):
     """Replicas of Redis that must have a change before it counts as stored, and measures are acknowledged; 0 asks
     none. Of a cluster: of each of its primaries."""
 
+    redis_ca: FilePath | None = None
+    """Certificates (PEM) that those of Redis are checked with; the system's where it is not set."""
+
+    redis_cert: FilePath | None = None
+    """Certificate (PEM) that is shown to Redis."""
+
+    redis_key: FilePath | None = None
+    """Key (PEM) of that certificate."""
+
     allow_volatile_redis: bool = False
     """Be ready also with a Redis that may evict keys or keeps nothing on disk."""
 
@@ -356,6 +403,16 @@ class Settings(BaseSettings):
 
     amqp_url: str | None = Field(default=None, repr=False)
     """Broker to take measures from; `amqp://` or `amqps://`."""
+
+    amqp_ca: FilePath | None = None
+    """Certificates (PEM) that those of every AMQP broker are checked with, also of those of `AUTOSCALER_NOTIFY_URL`,
+    `_OPENSTACK_URL` and `_SHADOW_URL`; the system's where it is not set."""
+
+    amqp_cert: FilePath | None = None
+    """Certificate (PEM) that is shown to them."""
+
+    amqp_key: FilePath | None = None
+    """Key (PEM) of that certificate."""
 
     amqp_exchange: str = Field(default="measures", min_length=1)
     """Topic exchange that the queue is bound to."""
@@ -472,14 +529,14 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The command line before the environment, and nothing else."""
-        return (init_settings, env_settings)
+        """The command line before the environment, and secrets in files, and nothing else."""
+        return (init_settings, env_settings, _SecretFiles(settings_cls))
 
     @field_validator(
         "cors_origins", "trusted_sources", "trusted_proxies", "webhook_allow", "webhook_deny", mode="before"
@@ -606,9 +663,19 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _has_both_parts(self) -> Self:
-        for one, other in (("mqtt_cert", "mqtt_key"), ("webhook_cert", "webhook_key")):
+        for one, other in (
+            ("mqtt_cert", "mqtt_key"),
+            ("webhook_cert", "webhook_key"),
+            ("api_cert", "api_key"),
+            ("redis_cert", "redis_key"),
+            ("amqp_cert", "amqp_key"),
+        ):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise ValueError(f"{PREFIX}{one.upper()}, {PREFIX}{other.upper()}: expected both or neither")
+        if self.api_client_ca is not None and self.api_cert is None:
+            raise ValueError(f"{PREFIX}API_CLIENT_CA: expected only with {PREFIX}API_CERT")
+        if self.redis_ca is not None and not (self.redis_url or "").startswith("rediss"):
+            raise ValueError(f"{PREFIX}REDIS_CA: expected only with an {PREFIX}REDIS_URL that begins with rediss")
         if self.mqtt_password is not None and self.mqtt_username is None:
             raise ValueError(f"{PREFIX}MQTT_PASSWORD: expected only with {PREFIX}MQTT_USERNAME")
         return self
@@ -701,7 +768,9 @@ def cluster_nodes(url: str) -> list[tuple[str, int]]:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """One line for each variable that looks like a setting and is none."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    fields = Settings.model_fields.items()
+    known = {PREFIX + name.upper() for name, _ in fields}
+    known |= {f"{PREFIX}{name.upper()}{FILE}" for name, field in fields if is_secret(name, field)}
     return [
         f"{name}: unknown setting" + (f"; did you mean {close[0]}?" if close else "")
         for name in sorted(environment)
@@ -720,6 +789,11 @@ def reference() -> str:
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(("| variable | default | meaning |", "| --- | --- | --- |", *rows)) + "\n"
+
+
+def is_secret(name: str, field: FieldInfo) -> bool:
+    """Whether a setting may be given as a file: it is a secret, or a URL that may hold one."""
+    return name in _SCHEMES or field.annotation == SecretStr | None
 
 
 def _default(name: str, field: FieldInfo) -> str:

@@ -16,6 +16,10 @@ TOKEN_VARIABLES = ("AUTOSCALER_TOKEN", "OS_TOKEN")
 """Where a token of Keystone is looked for, for a controller that asks for one. On the command line everybody on this
 machine could read it."""
 
+CA_VARIABLE, CERT_VARIABLE = "AUTOSCALER_COMMANDS_CA", "AUTOSCALER_COMMANDS_CERT"
+"""Files (PEM): authorities that the controller's certificate is checked with, and a certificate with its key that is
+shown to it."""
+
 
 def path(*steps: str) -> str:
     """A path of the API; names in it may hold anything."""
@@ -56,13 +60,29 @@ def _asked(api: str, method: str, at: str, *, headers: Mapping[str, str] | None 
         raise CommandError(_no_url(api), Exit.USAGE)
     try:
         # no proxy from the environment: the controller is usually on this machine
-        with httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False, verify=_verified(url)) as client:
             response = client.request(method, at, headers={**_who(), **(headers or {})}, **options)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         raise CommandError(_no_url(api), Exit.USAGE) from error
     except httpx.TransportError as error:
         raise CommandError(_unreachable(url, error), Exit.UNREACHABLE) from error
     return _answered(response, url)
+
+
+def _verified(url: str) -> Any:
+    """How the controller's certificate is checked, and what is shown to it."""
+    import ssl  # noqa: PLC0415 - as above
+
+    ca, certificate = os.environ.get(CA_VARIABLE, ""), os.environ.get(CERT_VARIABLE, "")
+    if not url.startswith("https://") or not (ca or certificate):
+        return True
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+        if certificate:
+            context.load_cert_chain(certificate)
+    except OSError as error:
+        raise CommandError(f"{CA_VARIABLE}, {CERT_VARIABLE}: {error}", Exit.USAGE) from error
+    return context
 
 
 def _is_url(url: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from autoscaler.adapters.redis import EmbeddedServer, FolderInUseError, RedisStore, running_url
+from autoscaler.edges import redis_tls
 
 if TYPE_CHECKING:
     from autoscaler.settings import Settings
@@ -26,6 +27,7 @@ async def opened(settings: Settings) -> AsyncIterator[RedisStore]:
             shards=settings.shards,
             history_ttl=settings.history_ttl,
             wait=settings.redis_wait,
+            tls=redis_tls(settings),
         )
         try:
             yield store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -105,8 +106,9 @@ class ControllerProcess:
         self._process = None
         return code
 
-    def until_ready(self) -> None:
-        """Wait until it does its work."""
+    def until_ready(self, tls: ssl.SSLContext | None = None) -> None:
+        """Wait until it does its work; ``tls`` where it speaks TLS."""
+        scheme = "http" if tls is None else "https"
         end = time.monotonic() + START_SECONDS
         said = ""
         while time.monotonic() < end:
@@ -114,7 +116,7 @@ class ControllerProcess:
             if self._process.poll() is not None:
                 raise AssertionError(f"the controller ended by itself:\n{self.log()}")
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                with urllib.request.urlopen(f"{scheme}://127.0.0.1:{self.port}/readyz", timeout=5, context=tls):
                     return
             except urllib.error.HTTPError as error:
                 said = error.read().decode()

@@ -297,6 +297,34 @@ def test_settings_do_not_show_secrets() -> None:
     assert "hidden" not in shown
 
 
+def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, text in (("redis_url", "rediss://:pw@r"), ("mqtt_password", "secret")):
+        (tmp_path / name).write_text(f"{text}\n")
+        monkeypatch.setenv(f"AUTOSCALER_{name.upper()}_FILE", str(tmp_path / name))
+    monkeypatch.setenv("AUTOSCALER_MQTT_USERNAME", "me")
+    settings = load()
+
+    assert settings.redis_url == "rediss://:pw@r"
+    assert settings.mqtt_password is not None
+    assert settings.mqtt_password.get_secret_value() == "secret"
+    assert load(redis_url="redis://other").redis_url == "redis://other"
+    assert unknown_variables({"AUTOSCALER_REDIS_URL_FILE": "x", "AUTOSCALER_MQTT_PASSWORD_FILE": "x"}) == []
+    assert unknown_variables({"AUTOSCALER_NAMESPACE_FILE": "x"})
+
+
+def test_a_secret_file_that_is_none_is_said_without_a_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AUTOSCALER_REDIS_URL_FILE", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match=r"AUTOSCALER_REDIS_URL_FILE: .*none: No such file or directory"):
+        load()
+    (tmp_path / "none").write_text("http://:secret@r")
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert "secret" not in str(refused.value)
+    monkeypatch.setenv("AUTOSCALER_REDIS_URL", "redis://r")
+    with pytest.raises(SettingsError, match="expected only without AUTOSCALER_REDIS_URL"):
+        load()
+
+
 def test_unknown_variables_are_named() -> None:
     environment = {
         "AUTOSCALER_REDIS_URI": "x",

@@ -17,6 +17,7 @@ from yarl import URL
 from autoscaler.errors import PermanentError, TemporaryError
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
@@ -45,6 +46,7 @@ class NotificationAction:
         exchange: topic exchange.
         topic: the routing key is ``TOPIC.info``.
         timeout: seconds for one delivery as a whole, connecting included.
+        tls: for ``amqps``; the system's authorities when None.
 
     Raises:
         PermanentError: the URL is none.
@@ -53,12 +55,19 @@ class NotificationAction:
     schemes = frozenset({"notification"})
 
     def __init__(
-        self, url: str, *, exchange: str = "aodh", topic: str = "notifications", timeout: float = 10.0
+        self,
+        url: str,
+        *,
+        exchange: str = "aodh",
+        topic: str = "notifications",
+        timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._url = _address(url)
         self._exchange_name = exchange
         self._routing_key = f"{topic}.{PRIORITY.lower()}"
         self._timeout = timeout
+        self._tls = tls
         self._connection: AbstractConnection | None = None
         self._exchange: AbstractExchange | None = None
         self._connecting = asyncio.Lock()
@@ -115,7 +124,7 @@ class NotificationAction:
         async with self._connecting:
             if self._exchange is None or self._connection is None or self._connection.is_closed:
                 await self.close()
-                self._connection = await aio_pika.connect(self._url, timeout=self._timeout)
+                self._connection = await aio_pika.connect(self._url, ssl_context=self._tls, timeout=self._timeout)
                 self._exchange = await self._declared(self._connection)
             return self._exchange
 

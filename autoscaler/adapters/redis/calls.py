@@ -17,7 +17,7 @@ import msgspec
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from autoscaler.adapters.redis.servers import UNSETTLED, Command, Node, servers_of
+from autoscaler.adapters.redis.servers import UNSETTLED, Command, Node, RedisTls, servers_of
 from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.ports import STATE_FORM, refusal
 from autoscaler.redaction import redacted
@@ -91,12 +91,20 @@ class Caller:
         ValueError: the URL is none.
     """
 
-    def __init__(self, url: str, *, deadline: float, clock: Callable[[], float] | None = None, wait: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        deadline: float,
+        clock: Callable[[], float] | None = None,
+        wait: int = 0,
+        tls: RedisTls | None = None,
+    ) -> None:
         self.shown = redacted(url)
         self._wait = wait
         self._deadline = deadline
         self._clock = clock
-        self._servers = servers_of(url, deadline=deadline)
+        self._servers = servers_of(url, deadline=deadline, tls=tls)
 
     async def __call__(self, calls: Sequence[Call]) -> list[Any]:
         """The answers in the order asked; the calls travel together, and each is atomic for itself.

@@ -41,6 +41,20 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class RedisTls:
+    """How to know the servers, and be known by them: files; "" for the system's authorities, and for no certificate."""
+
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    def options(self) -> Mapping[str, str]:
+        """As the client takes them."""
+        named = {"ssl_ca_certs": self.ca, "ssl_certfile": self.certificate, "ssl_keyfile": self.key}
+        return {name: file for name, file in named.items() if file}
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Where a server listens."""
 
@@ -134,7 +148,7 @@ class Servers(Protocol):
         ...
 
 
-def servers_of(url: str, *, deadline: float) -> Servers:
+def servers_of(url: str, *, deadline: float, tls: RedisTls | None = None) -> Servers:
     """The servers that a URL names.
 
     Raises:
@@ -142,7 +156,7 @@ def servers_of(url: str, *, deadline: float) -> Servers:
     """
     shown = redacted(url)
     if not url.partition("://")[0].endswith(CLUSTER):
-        return OneServer(Node(shown, _options(url, shown), deadline))
+        return OneServer(Node(shown, _options(url, shown, tls), deadline))
     try:
         seeds = [Address(*place) for place in cluster_nodes(url)]
     except ValueError as error:
@@ -151,13 +165,15 @@ def servers_of(url: str, *, deadline: float) -> Servers:
     parts = urlsplit(url)
     user, at, _ = parts.netloc.rpartition("@")
     one = urlunsplit((parts.scheme.removesuffix(CLUSTER), f"{user}{at}{seeds[0]}", parts.path, parts.query, ""))
-    options = {name: value for name, value in _options(one, shown).items() if name not in {"host", "port", "db"}}
+    options = {name: value for name, value in _options(one, shown, tls).items() if name not in {"host", "port", "db"}}
     return Cluster(seeds, options, deadline)
 
 
-def _options(url: str, shown: str) -> dict[str, Any]:
+def _options(url: str, shown: str, tls: RedisTls | None) -> dict[str, Any]:
     try:
-        return dict(parse_url(url))
+        options = dict(parse_url(url))
+        # what the URL says counts more
+        return {**tls.options(), **options} if tls is not None and url.startswith("rediss://") else options
     except ValueError as error:
         raise ValueError(f"{shown}: not a URL of a Redis: {error}") from error
 

@@ -18,6 +18,7 @@ from autoscaler.adapters.redis import forms, saving
 from autoscaler.adapters.redis.calls import Call, Caller
 from autoscaler.adapters.redis.definitions import DefinitionStreams
 from autoscaler.adapters.redis.health import faults
+from autoscaler.adapters.redis.servers import RedisTls
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
 from autoscaler.errors import PermanentError, TemporaryError, UnknownStateError
 from autoscaler.ports import (
@@ -97,6 +98,7 @@ class RedisStore:
         shards: how many there are, where this namespace is new; a number that is stored already stands.
         deadline: seconds in which each call must have been answered.
         history_ttl: seconds for which the history of an alarm is kept, also after it is gone.
+        tls: for ``rediss``; the system's authorities when None.
         clock: takes the place of the server's clock; for tests only, since replicas must agree on the time.
         wait: replicas of Redis that must have a change before it counts as stored.
 
@@ -114,12 +116,13 @@ class RedisStore:
         history_ttl: float = HISTORY_TTL,
         clock: Callable[[], float] | None = None,
         wait: int = 0,
+        tls: RedisTls | None = None,
     ) -> None:
         if not re.fullmatch(r"[\w.:-]+", namespace):
             raise ValueError(f'namespace "{namespace}": expected letters, digits, ".", "_", ":" and "-"')
         if not 1 <= shards <= 1000:
             raise ValueError(f"{shards} shards: expected 1 to 1000")
-        self._caller = Caller(url, deadline=deadline, clock=clock, wait=wait)
+        self._caller = Caller(url, deadline=deadline, clock=clock, wait=wait, tls=tls)
         self._streams = DefinitionStreams(self._caller)
         self._namespace = namespace
         self._wanted_shards = shards

@@ -15,7 +15,7 @@ from autoscaler.scaling.group import Word
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from autoscaler.adapters.sources.link import Received
+    from autoscaler.adapters.sources.link import Received, Tls
 
 EVENT_TYPES: Final = "orchestration.autoscaling."
 PHASES: Final = frozenset(("start", "end", "error"))
@@ -46,9 +46,12 @@ class HeatSource(OsloSource):
         queue: str = "autoscaler.openstack",
         ttl: float = 600.0,
         max_length: int = 100_000,
+        tls: Tls | None = None,
     ) -> None:
         keys = {"heat.info": f"{topic}.info", "heat.error": f"{topic}.error"}
-        super().__init__(url, keys=keys, now=now, exchange=exchange, queue=queue, ttl=ttl, max_length=max_length)
+        super().__init__(
+            url, keys=keys, now=now, exchange=exchange, queue=queue, ttl=ttl, max_length=max_length, tls=tls
+        )
         self.name += ".heat"
 
     def _batch(self, received: Iterable[Received]) -> Batch:
