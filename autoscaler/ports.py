@@ -624,6 +624,14 @@ class Store(Protocol):
         """Lease at most ``limit`` due items for ``lease`` seconds each; unfinished ones come up again after that."""
         ...
 
+    async def hold(self, items: Sequence[WorkItem], *, lease: float) -> list[WorkItem | None]:
+        """Lease work for ``lease`` seconds from now, each as it is now leased; in the order asked.
+
+        None for what is not leased as ``item.leased_until`` says (0 asks for no such time): it was marked, claimed or
+        finished meanwhile, and is left as it is.
+        """
+        ...
+
     async def finish(self, items: Sequence[WorkItem], next_due: float | None) -> None:
         """Move claimed work to its next due time, or (None) take it away.
 

@@ -469,7 +469,7 @@ class Settings(BaseSettings):
     """Seconds between two evaluations of the members of one group, at least."""
 
     webhook_timeout: float = Field(default=10.0, gt=0, le=14)
-    """Seconds within which a webhook must have answered; less than the 15 that a replica has an action to itself."""
+    """Seconds within which a webhook must have answered."""
 
     webhook_max_attempts: int = Field(default=10, ge=1)
     """Deliveries of an action that are tried before it goes to the dead letters."""

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from autoscaler.engine.circuit import Circuits, Outcome
-from autoscaler.engine.ledger import LANE_LEASE
+from autoscaler.engine.leases import LEASE
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.signal import Signaller
 from autoscaler.engine.trusts import Known, Trusts
@@ -157,7 +157,7 @@ class Actor:
         while row is not None:
             if not await self._carried_out(row):
                 return
-            row = await self._store.delivered(row.lane, row.id, lease=LANE_LEASE)
+            row = await self._store.delivered(row.lane, row.id, lease=LEASE)
 
     async def _carried_out(self, row: OutboxRow) -> bool:
         """Whether the head is dealt with, for good or by burying it."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from autoscaler.engine.cadf import event
-from autoscaler.engine.ledger import LANE_LEASE, Leased
+from autoscaler.engine.leases import LEASE
+from autoscaler.engine.ledger import Leased
 from autoscaler.engine.tell import NOTIFICATION
 from autoscaler.errors import TemporaryError
 from autoscaler.ports import AuditEntry, OutboxRow
@@ -130,7 +131,7 @@ class Audit:
             created=now,
             declared=True,
         )
-        queued = await self._store.revive(row, entry.event_id, lease=LANE_LEASE)
+        queued = await self._store.revive(row, entry.event_id, lease=LEASE)
         if queued is not None and queued.lanes:
             self._leased(row)
 

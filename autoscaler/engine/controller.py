@@ -25,10 +25,11 @@ from autoscaler.engine.act import Actor as LaneActor
 from autoscaler.engine.catalogue import Catalogue, Dialect, Listing
 from autoscaler.engine.evaluate import Evaluated, Evaluator
 from autoscaler.engine.ingest import Ingest, Written
-from autoscaler.engine.ledger import LANE_LEASE, Leased
+from autoscaler.engine.leases import LEASE, Leases
+from autoscaler.engine.ledger import Leased
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router, Touched
-from autoscaler.engine.scale import GROUP_LEASE, Plan, Scaler
+from autoscaler.engine.scale import Plan, Scaler
 from autoscaler.engine.signal import Signaller
 from autoscaler.errors import AutoscalerError, Rejection
 from autoscaler.measures.event import Event
@@ -57,13 +58,8 @@ from autoscaler.scaling.policy import ScalingPolicy, Schedule
 
 log = structlog.get_logger()
 
-WORK_LEASE = 5.0
-"""Seconds for which claimed work is this replica's; another takes it up after that."""
-PROBE_LEASE = 30.0
 PROBE_TIMEOUT = 10.0
 """Seconds in which whoever is asked must have answered."""
-LONG_LEASE = {"lane": LANE_LEASE, "group": GROUP_LEASE, "probe": PROBE_LEASE}
-"""Of work that waits for somebody else's answer: longer than that may take."""
 WORK_LIMIT = 500
 AT_ONCE = 1000
 """Definitions that are understood in one go; measures go on after each."""
@@ -109,6 +105,7 @@ class Controller:
     Attributes:
         adopted: generation whose adoption is complete; "" before the first.
         catalogue: every alarm, as people list them.
+        leases: of what this replica is at work on; kept by whoever has it do something.
         unreadable: what is wrong with definitions that this version does not understand, by alarm id.
     """
 
@@ -158,8 +155,16 @@ class Controller:
         self._unknown_since: dict[tuple[str, str], float] = {}
         self._dialect = no_dialect()
         self._understood = ""  # key of the dialect by which all that is known is understood
+        self.leases = Leases(store)
         self.scaler = Scaler(
-            store, listener, targets, calendar, replica=replica, woken=woken, poll_interval=poll_interval
+            store,
+            listener,
+            targets,
+            calendar,
+            replica=replica,
+            woken=woken,
+            leases=self.leases,
+            poll_interval=poll_interval,
         )
         self._evaluator = Evaluator(store, listener, min_interval=min_evaluation_interval, notify=notify, count=count)
         self._ingest = Ingest(store, listener)
@@ -279,7 +284,7 @@ class Controller:
 
     async def accept(self, acceptance: Acceptance, leased: Leased) -> bool:
         """Put somebody's word into force; False when the alarm's record was another than expected."""
-        (answer,) = await self.store.accept([acceptance], lease=LANE_LEASE)
+        (answer,) = await self.store.accept([acceptance], lease=LEASE)
         if not isinstance(answer, Accepted):
             return False
         for lane in answer.lanes:
@@ -493,7 +498,7 @@ class Controller:
 
     async def claim(self) -> Claimed:
         """What is due, leased to this replica, and what it looks at by itself: windows put off, groups held here."""
-        claimed = await self.store.claim(limit=WORK_LIMIT, lease=WORK_LEASE)
+        claimed = await self.store.claim(limit=WORK_LIMIT, lease=LEASE)
         claimed = replace(claimed, items=await self._known(claimed))
         own = [WorkItem("window", window_id, claimed.now) for window_id in self._evaluator.due(claimed.now)]
         claimed_keys = {(item.kind, item.key) for item in claimed.items}
@@ -537,8 +542,6 @@ class Controller:
         Raises:
             TemporaryError: the store could not be reached; the lease brings the item up again.
         """
-        if item.kind in LONG_LEASE:
-            item = await self._kept(item, LONG_LEASE[item.kind])
         match item.kind:
             case "lane":
                 await self._actor.drain(item.key)
@@ -556,7 +559,7 @@ class Controller:
         """Ask for what an alarm rests on, and evaluate it."""
         alarm = self.router.by_id.get(item.key)
         if alarm is None or not alarm.enabled:
-            await self.store.finish([item], None)
+            await self.leases.finish(item, None)
             return
         async with asyncio.TaskGroup() as group:
             asked = {number: group.create_task(self._seen(rule)) for number, rule in _probed_leaves(alarm).items()}
@@ -566,7 +569,7 @@ class Controller:
         self.listener.evaluated(1, None)
         following = now + self._probe_interval
         following = following if due is None else min(following, due)
-        await self.store.finish([item], following)
+        await self.leases.finish(item, following)
         self._woken(following)
 
     async def _seen(self, rule: PrometheusRule | PoolHealthRule) -> Observation:
@@ -585,12 +588,6 @@ class Controller:
     async def tally(self) -> None:
         """Store how often alarms were evaluated. Raises TemporaryError."""
         await self._evaluator.tally()
-
-    async def _kept(self, item: WorkItem, lease: float) -> WorkItem:
-        """The item, leased for ``lease`` seconds, unless it was marked or claimed by another meanwhile."""
-        until = item.leased_until - WORK_LEASE + lease
-        await self.store.finish([item], until)
-        return replace(item, leased_until=until)
 
     async def carry_out(self, head: OutboxRow) -> None:
         """Carry out a lane that this replica has leased, from its head on."""

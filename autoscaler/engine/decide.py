@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from autoscaler.alarms.alarm import Alarm, AlarmRecord
 from autoscaler.alarms.evaluation import POLICY_SCHEME
 from autoscaler.alarms.rules import EventRule, Rule, leaves_of
+from autoscaler.engine.leases import LEASE
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.plan import Plan
 from autoscaler.errors import PermanentError
@@ -31,8 +32,6 @@ from autoscaler.scaling.group import Actor, Group, GroupRecord, Limits, Pause
 from autoscaler.scaling.guards import Objection, Proposal, Situation
 from autoscaler.scaling.policy import ScalingPolicy
 
-GROUP_LEASE = 15.0
-"""Seconds for which one replica reconciles a group alone."""
 WAITS = frozenset(
     {Reason.IN_FLIGHT, Reason.MAINTENANCE, Reason.NO_ROOM, Reason.SIZE_UNKNOWN, Reason.PAUSED, Reason.FROZEN}
 )
@@ -141,7 +140,7 @@ class Decider:
         later = replace(record, version=record.version + 1, consider_at=until)
         # not a look at a window: nothing of what was accepted of it changes
         acceptance = Acceptance(alarm.alarm_id, "", 0, record.version, later)
-        (answer,) = await self._store.accept([acceptance], lease=GROUP_LEASE)
+        (answer,) = await self._store.accept([acceptance], lease=LEASE)
         return not isinstance(answer, Retry)
 
     async def reconsider(self, plan: Plan, group: Group) -> None:

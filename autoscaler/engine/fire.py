@@ -7,6 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from autoscaler.engine.decide import WAITS, Decider, situation
+from autoscaler.engine.leases import Leases
 from autoscaler.engine.plan import Plan
 from autoscaler.ports import Calendar, GroupState, Store, WorkItem
 from autoscaler.scaling.decide import Answer, Ask, held, scheduled
@@ -28,8 +29,11 @@ class Scheduler:
         woken: called with a due time that this process has just set.
     """
 
-    def __init__(self, store: Store, calendar: Calendar, decider: Decider, *, woken: Callable[[float], None]) -> None:
+    def __init__(
+        self, store: Store, calendar: Calendar, decider: Decider, leases: Leases, *, woken: Callable[[float], None]
+    ) -> None:
         self._store = store
+        self._leases = leases
         self._calendar = calendar
         self._decider = decider
         self._woken = woken
@@ -48,12 +52,12 @@ class Scheduler:
         """Fire a schedule that is due: once per due time, however many replicas see it."""
         schedule = plan.schedules.get(item.key)
         if schedule is None:
-            await self._store.finish([item], None)
+            await self._leases.finish(item, None)
             return
         now = await self._store.now()
         due = stored = await self._store.schedule(schedule.name, digest(schedule), now)
         if due > now:
-            await self._store.finish([item], due)
+            await self._leases.finish(item, due)
             return
         due = self._newest_missed(schedule, due, now)
         decision = await self._fired(plan, schedule, due, now)
@@ -62,7 +66,7 @@ class Scheduler:
         else:
             again = self._calendar.following(schedule.cron, schedule.timezone, now)
             await self._store.advance(schedule.name, stored, again)
-        await self._store.finish([item], again)
+        await self._leases.finish(item, again)
         if again is not None:
             self._woken(again)
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from autoscaler.alarms.alarm import AlarmRecord
+from autoscaler.engine.leases import LEASE
 from autoscaler.ports import Acceptance, Accepted, OutboxRow, Retry, Stale, Store
 
-LANE_LEASE = 15.0
-"""Seconds within which a leased lane's head must have been dealt with; longer than a delivery's deadline."""
 MAX_RETRIES = 20
 """Lost races for one alarm in one round."""
 
@@ -82,7 +81,7 @@ class Ledger:
     async def _accept(self, tried: Sequence[tuple[Attempt, Acceptance]], leased: Leased) -> list[Attempt]:
         """Those that were not quick enough."""
         try:
-            answers = await self._store.accept([acceptance for _, acceptance in tried], lease=LANE_LEASE)
+            answers = await self._store.accept([acceptance for _, acceptance in tried], lease=LEASE)
         except BaseException:
             self.forget(attempt.alarm_id for attempt, _ in tried)
             raise

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from autoscaler.engine.audit import Audit, Change
-from autoscaler.engine.ledger import LANE_LEASE, Leased
+from autoscaler.engine.leases import LEASE
+from autoscaler.engine.ledger import Leased
 from autoscaler.ports import OutboxRow
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Letters:
             return Handled(letter.id, Fate.REFUSED, "its row cannot be read")
         now = await self._store.now()
         row = msgspec.structs.replace(row, created=now, attempts=0, repeat=False)
-        revived = await self._store.revive(row, letter.id, lease=LANE_LEASE)
+        revived = await self._store.revive(row, letter.id, lease=LEASE)
         if revived is None:
             return Handled(letter.id, Fate.GONE, "it was replayed before")
         if revived.lanes:

@@ -18,7 +18,7 @@ from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
 from autoscaler.alarms.definition import NOT_EVALUATED, SET_BY_HAND, Definition
 from autoscaler.alarms.imported import as_imported
 from autoscaler.alarms.rules import EventRule
-from autoscaler.engine.ledger import LANE_LEASE
+from autoscaler.engine.leases import LEASE
 from autoscaler.engine.moved import (
     MARKS,
     QUOTA_MARKS,
@@ -236,7 +236,7 @@ class Importer:
             lost: list[_Take] = []
             for some in _portions(waiting):
                 acceptances = [take.acceptance for take in some if take.acceptance is not None]
-                answers = await self.store.accept(acceptances, lease=LANE_LEASE)
+                answers = await self.store.accept(acceptances, lease=LEASE)
                 for take, answer in zip(some, answers, strict=True):
                     if isinstance(answer, Accepted):
                         continue
@@ -313,7 +313,7 @@ class Importer:
             removed=True,
         )
         if not self.dry_run:
-            (answer,) = await self.store.accept([gone], lease=LANE_LEASE)
+            (answer,) = await self.store.accept([gone], lease=LEASE)
             if not isinstance(answer, Accepted):
                 self.summary.failed.append(Remark("alarm", alarm_id, definition.name, CONTENDED))
                 return

@@ -8,6 +8,7 @@ import structlog
 from msgspec.structs import replace
 
 from autoscaler.engine.decide import Decider
+from autoscaler.engine.leases import Leases
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.plan import Plan
 from autoscaler.errors import PermanentError, TemporaryError
@@ -27,10 +28,10 @@ from autoscaler.scaling.status import TargetStatus
 
 log = structlog.get_logger()
 
-RESIDENT_HOLD = 5.0
+RESIDENT_HOLD = 4.0
 """Seconds for which a replica holds members that live inside it, unless it renews."""
 RESIZE_DEADLINE = 10.0
-"""Seconds within which a target must have answered; shorter than the lease."""
+"""Seconds within which a target must have answered."""
 WARNINGS = frozenset({"warning", "wedged"})
 """Names of facts that somebody has to do something about."""
 POLL_INTERVAL = 5.0
@@ -43,6 +44,7 @@ class Reconciler:
     Args:
         replica: this process' name; it holds the members that live inside it.
         woken: called with a due time that this process has just set.
+        leases: of what this process is at work on.
         poll_interval: seconds between two looks at a target that rests, whatever groups say; None leaves it to them.
     """
 
@@ -55,6 +57,7 @@ class Reconciler:
         *,
         replica: str,
         woken: Callable[[float], None],
+        leases: Leases,
         poll_interval: float | None,
     ) -> None:
         self._store = store
@@ -63,6 +66,7 @@ class Reconciler:
         self._decider = decider
         self._replica = replica
         self._woken = woken
+        self._leases = leases
         self._poll_interval = poll_interval
         self._looks: dict[str, float] = {}  # when to look again at what is held here, whoever claims the group's work
 
@@ -83,7 +87,7 @@ class Reconciler:
         group = plan.groups.get(item.key)
         if group is None:
             self._looks.pop(item.key, None)
-            await self._store.finish([item], None)
+            await self._leases.finish(item, None)
             return
         target = self._targets[group.target_type]
         state = await self._store.group(group.name)
@@ -97,7 +101,7 @@ class Reconciler:
             if target.resident:
                 self._looks[group.name] = again
             await self._decider.adopt_bounds(plan, group)
-        await self._store.finish([item], again)
+        await self._leases.finish(item, again)
         self._woken(again)
 
     async def _held_here(self, group: Group, state: GroupState) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from autoscaler.alarms.imported import as_imported
-from autoscaler.engine.ledger import LANE_LEASE
+from autoscaler.engine.leases import LEASE
 from autoscaler.engine.signal import HEAT
 from autoscaler.ports import (
     Acceptance,
@@ -124,7 +124,7 @@ class Restorer:
     async def _put_alarms(self, alarms: list[SavedAlarm]) -> None:
         if not alarms:
             return
-        answers = await self.store.accept([self._acceptance(alarm) for alarm in alarms], lease=LANE_LEASE)
+        answers = await self.store.accept([self._acceptance(alarm) for alarm in alarms], lease=LEASE)
         for alarm, answer in zip(alarms, answers, strict=True):
             assert isinstance(answer, Accepted), f"{alarm.alarm_id} is there already"
             self.counted.alarms += alarm.record is not None

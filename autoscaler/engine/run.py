@@ -15,6 +15,7 @@ import structlog
 from autoscaler.alarms.evaluation import Sources
 from autoscaler.alarms.events import KEPT_EVENTS
 from autoscaler.engine.controller import Controller
+from autoscaler.engine.leases import RENEWAL
 from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
@@ -187,6 +188,8 @@ class Runner:
                 group.create_task(self._forever(self._beat)),
                 group.create_task(self._forever(self._follow)),
             ]
+            # also of what is brought to its end when nothing new is taken
+            holder = group.create_task(self._forever(self._renew))
             pump = group.create_task(self._pump())
             worker = group.create_task(self._work())
             await self._stopping.wait()
@@ -194,6 +197,7 @@ class Runner:
                 task.cancel()
             self._arrived.set()
             await pump
+            holder.cancel()
 
     async def _forever(self, once: Callable[[], Awaitable[None]]) -> None:
         """Begin again, after a pause that grows, whenever the store is away."""
@@ -326,7 +330,8 @@ class Runner:
         key = ("lane", head.lane)
         self._in_hand[key] = None
         try:
-            await self.controller.carry_out(head)
+            async with self.controller.leases.held(WorkItem("lane", head.lane, 0.0)):
+                await self.controller.carry_out(head)
         except TemporaryError as error:
             log.warning("lane put off", row=head.id, error=str(error))
         finally:
@@ -386,9 +391,15 @@ class Runner:
 
     async def _done(self, item: WorkItem) -> None:
         try:
-            await self.controller.do(item, self.carry_out)
+            async with self.controller.leases.held(item):
+                await self.controller.do(item, self.carry_out)
         except TemporaryError as error:
             log.warning("work put off", kind=item.kind, key=item.key, error=str(error))
+
+    async def _renew(self) -> None:
+        while True:
+            await self.controller.leases.renew()
+            await asyncio.sleep(RENEWAL)
 
     # --- changes of alarms -------------------------------------------------------------------------------------------
 

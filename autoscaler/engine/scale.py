@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from autoscaler.engine.decide import GROUP_LEASE, Decider
+from autoscaler.engine.decide import Decider
 from autoscaler.engine.fire import Scheduler
+from autoscaler.engine.leases import Leases
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.plan import Plan
 from autoscaler.engine.reconcile import Reconciler
 from autoscaler.ports import Calendar, Store, Target, WorkItem
 
-__all__ = ["GROUP_LEASE", "Plan", "Scaler"]
+__all__ = ["Plan", "Scaler"]
 
 
 class Scaler:
@@ -20,6 +21,7 @@ class Scaler:
     Args:
         replica: this process' name; it holds the members that live inside it.
         woken: called with a due time that this process has just set.
+        leases: of what this process is at work on.
         poll_interval: seconds between two looks at a target that rests, whatever groups say; None leaves it to them.
     """
 
@@ -32,14 +34,22 @@ class Scaler:
         *,
         replica: str,
         woken: Callable[[float], None],
+        leases: Leases,
         poll_interval: float | None = None,
     ) -> None:
         self._store = store
         self._woken = woken
         self._decider = Decider(store, listener, woken=woken)
-        self._scheduler = Scheduler(store, calendar, self._decider, woken=woken)
+        self._scheduler = Scheduler(store, calendar, self._decider, leases, woken=woken)
         self._reconciler = Reconciler(
-            store, listener, targets, self._decider, replica=replica, woken=woken, poll_interval=poll_interval
+            store,
+            listener,
+            targets,
+            self._decider,
+            replica=replica,
+            woken=woken,
+            leases=leases,
+            poll_interval=poll_interval,
         )
         self.consider = self._decider.consider
         self.execute = self._decider.execute

@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
 from autoscaler.alarms.definition import trust_of
 from autoscaler.engine.decide import frozen
-from autoscaler.engine.ledger import LANE_LEASE
 from autoscaler.engine.listen import Listener
 from autoscaler.errors import HeldError, PermanentError, TemporaryError
 from autoscaler.measures.window import ANY_PROJECT
@@ -63,6 +62,8 @@ KEPT = "heat"
 AWAY_RECHECK = 2.0
 """Seconds until a Heat that is away is asked again; an action that waits for it is not given up for that."""
 SHORTEST_WAIT = 0.1
+SENDING = 15.0
+"""Seconds for which a signal counts as being sent; longer than Heat is waited for."""
 OPERATOR = Rights()
 _SCALED = frozenset({Reason.SIGNALLED, Reason.UNCONFIRMED, Reason.EFFECT_UNKNOWN, Reason.REPAIRED})
 _TOLD_EACH = frozenset({Reason.SUPERSEDED, Reason.REFUSED})
@@ -251,7 +252,7 @@ class Signaller:
             text = "sent, and the answer was never seen; it is not sent again for this"
             await self._conclude(name, _Said(row.id, claim, Reason.EFFECT_UNKNOWN, text))
             return
-        if under_way is not None and state.now - under_way.sent_at < LANE_LEASE:
+        if under_way is not None and state.now - under_way.sent_at < SENDING:
             raise HeldError(f"alarm {under_way.alarm}'s signal is being sent", delay=SHORTEST_WAIT)
         await self._put(name, state, replace(state.record, signal=sent(claim, None, state.now)))
         try:

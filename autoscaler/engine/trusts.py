@@ -12,7 +12,7 @@ from enum import Enum
 from msgspec.structs import replace
 
 from autoscaler.alarms.definition import trust_of
-from autoscaler.engine.ledger import LANE_LEASE
+from autoscaler.engine.leases import LEASE
 from autoscaler.ports import Acceptance, OutboxRow, Retry, Store
 
 TRUST_RECHECK = 3600.0
@@ -60,6 +60,6 @@ class Trusts:
                 return
             marked = replace(record, version=record.version + 1, trust_gone=trust_id, trust_gone_at=row.created)
             acceptance = Acceptance(row.alarm_id, "", 0, record.version, marked)
-            (answer,) = await self._store.accept([acceptance], lease=LANE_LEASE)
+            (answer,) = await self._store.accept([acceptance], lease=LEASE)
             if not isinstance(answer, Retry):
                 return

@@ -475,6 +475,48 @@ class TestWork:
         assert list(claimed.items) == [WorkItem(item.kind, item.key, T, T + LEASE) for item in items]
         assert await bench.work() == [("probe", "probe-1", T + 5)]
 
+    async def test_work_in_hand_is_held_on_to(self, bench: Bench) -> None:
+        items = [WorkItem(kind, f"{kind}-1", T) for kind in ("group", "lane", "probe")]
+        await bench.store.mark(items)
+        claimed = await bench.store.claim(limit=10, lease=LEASE)
+        bench.clock.now = T + LEASE - 1
+
+        held = await bench.store.hold(claimed.items, lease=LEASE)
+        bench.clock.now = T + 2 * LEASE - 2
+        nothing = await bench.work()
+        bench.clock.now = T + 2 * LEASE - 1
+
+        until = T + 2 * LEASE - 1
+        assert held == [WorkItem(item.kind, item.key, T, until) for item in items]
+        assert nothing == []
+        assert await bench.work() == [(item.kind, item.key, until) for item in items]
+
+    async def test_what_is_no_longer_leased_like_that_is_not_held(self, bench: Bench) -> None:
+        items = [WorkItem("group", name, T) for name in ("marked", "claimed", "finished", "mine")]
+        await bench.store.mark(items)
+        claimed = list((await bench.store.claim(limit=10, lease=LEASE)).items)
+        by_name = {item.key: item for item in claimed}
+        await bench.other.mark([WorkItem("group", "marked", T)])
+        await bench.store.finish([by_name["finished"]], None)
+        await bench.other.finish([by_name["claimed"]], T - 1)
+        await bench.other.claim(limit=1, lease=LEASE + 1)
+        order = ["marked", "claimed", "finished", "mine"]
+
+        held = await bench.store.hold([by_name[name] for name in order], lease=LEASE + 9)
+
+        assert held == [None, None, None, WorkItem("group", "mine", T, T + LEASE + 9)]
+        assert await bench.work() == [("group", "marked", T)]
+
+    async def test_a_lane_is_held_without_its_time_while_it_has_rows(self, bench: Bench) -> None:
+        lane, none = WorkItem("lane", "a|log://", T), WorkItem("lane", "b|log://", T)
+        await bench.store.mark([lane])
+        await bench.store.claim(limit=10, lease=LEASE)
+
+        held = await bench.store.hold([lane, none], lease=LEASE + 9)
+
+        assert held == [WorkItem("lane", "a|log://", T, T + LEASE + 9), None]
+        assert (await bench.store.claim(limit=10, lease=LEASE)).next_due == T + LEASE + 9
+
     async def test_without_work_nothing_is_due(self, bench: Bench) -> None:
         claimed = await bench.store.claim(limit=10, lease=LEASE)
 

@@ -163,6 +163,20 @@ def finishes(draw: st.DrawFn) -> Op:
 
 
 @st.composite
+def holds(draw: st.DrawFn) -> Op:
+    which = draw(st.integers(0, 3))
+    lane = draw(st.booleans())
+
+    async def op(store: Store, world: World) -> Any:
+        items = world.claimed[which : which + 2]
+        if lane:
+            items = [*items, WorkItem("lane", lane_of(ALARMS[0], URLS[0]), 0.0)]
+        return await store.hold(items, lease=LEASE)
+
+    return op
+
+
+@st.composite
 def accepts(draw: st.DrawFn) -> Op:
     alarm_id = draw(st.sampled_from(ALARMS))
     window_id = draw(st.sampled_from(["", "w", "v"]))
@@ -358,7 +372,8 @@ def schedules(draw: st.DrawFn) -> Op:
 # the first ones more often: they depend upon one another the most
 ops = st.one_of(
     writes(), writes(), accepts(), accepts(), deliveries(), puts(), claims(), claims(),
-    advances(), dones(), marks(), finishes(), forgets(), freezes(), schedules(), tails(), tails(), counts(), keeps(),
+    advances(), dones(), marks(), finishes(), holds(), forgets(), freezes(), schedules(), tails(), tails(), counts(),
+    keeps(),
 )  # fmt: skip
 
 

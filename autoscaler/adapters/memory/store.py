@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import heapq
 import math
 import struct
@@ -492,6 +493,19 @@ class MemoryStore:
             if item.kind == "lane" and item.key in self._lanes:
                 self._lanes[item.key].waiting = False
         return Claimed(items, None if rest is None else rest[0], now)
+
+    async def hold(self, items: Sequence[WorkItem], *, lease: float) -> list[WorkItem | None]:
+        """See :class:`autoscaler.ports.Store`."""
+        until = self._clock() + lease
+        held: list[WorkItem | None] = []
+        for item in items:
+            due = self._work.get((item.kind, item.key))
+            if due is None or item.leased_until not in (0.0, due):
+                held.append(None)
+            else:
+                self._work.set((item.kind, item.key), until)
+                held.append(dataclasses.replace(item, leased_until=until))
+        return held
 
     async def finish(self, items: Sequence[WorkItem], next_due: float | None) -> None:
         """See :class:`autoscaler.ports.Store`."""

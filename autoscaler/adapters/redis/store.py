@@ -410,6 +410,20 @@ class RedisStore:
             "mark", items, forms.work_entity, lambda some: [(item.kind, item.key, item.due) for item in some]
         )
 
+    async def hold(self, items: Sequence[WorkItem], *, lease: float) -> list[WorkItem | None]:
+        """See :class:`autoscaler.ports.Store`."""
+        pieces, answers = await self._by_shard(
+            "hold",
+            items,
+            forms.work_entity,
+            lambda some: [lease, [(item.kind, item.key, item.leased_until) for item in some]],
+        )
+        times = _in_order(pieces, [_unpack(answer, type=list[float]) for answer in answers])
+        return [
+            dataclasses.replace(item, leased_until=until) if until else None
+            for item, until in zip(items, times, strict=True)
+        ]
+
     async def finish(self, items: Sequence[WorkItem], next_due: float | None) -> None:
         """See :class:`autoscaler.ports.Store`."""
         await self._ready()

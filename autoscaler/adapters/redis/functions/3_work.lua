@@ -15,6 +15,24 @@ register('mark', function(keys, args)
   return ''
 end)
 
+-- {lease, {{kind, key, leased until}, …}}: leases work anew where it is still leased until then, or (0) at any time; until
+-- when it is now, 0 where it is not.
+register('hold', function(keys, args)
+  local prefix, now, ask = asked(keys, args)
+  local times = {}
+  for i, work in ipairs(ask[2]) do
+    local item, leased_until = work[1] .. ':' .. work[2], work[3]
+    local due = tonumber(redis.call('ZSCORE', prefix .. 'work', item))
+    if due and (leased_until == 0 or leased_until == due) then
+      times[i] = now + ask[1]
+      due_at(prefix, item, times[i])
+    else
+      times[i] = 0
+    end
+  end
+  return cmsgpack.pack(times)
+end, {'allow-oom'})
+
 -- Moves claimed work on or takes it away, unless it was marked meanwhile or claimed by another.
 register('finish', function(keys, args)
   local prefix, _, ask = asked(keys, args)

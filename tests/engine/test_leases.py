@@ -1,0 +1,113 @@
+"""Work in hand stays one replica's for as long as that lives, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from autoscaler.adapters.memory import MemoryStore
+from autoscaler.engine import leases
+from autoscaler.engine.leases import Leases
+from autoscaler.errors import TemporaryError
+from autoscaler.ports import WorkItem
+
+LANE = WorkItem("lane", "a|log://", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LEASE", 0.4)
+    monkeypatch.setattr(leases, "RENEWAL", 0.1)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore(time.time)
+
+
+async def claimed(store: MemoryStore, kind: str) -> WorkItem:
+    await store.mark([WorkItem(kind, "a|log://", 0.0)])
+    (item,) = (await store.claim(limit=1, lease=leases.LEASE)).items
+    return item
+
+
+async def is_free(store: MemoryStore) -> bool:
+    return bool((await store.claim(limit=1, lease=leases.LEASE)).items)
+
+
+@pytest.mark.parametrize("kind", ["lane", "group", "probe", "schedule"])
+async def test_what_is_renewed_is_nobody_elses_however_long_it_takes(store: MemoryStore, kind: str) -> None:
+    held = Leases(store)
+    item = await claimed(store, kind)
+    async with held.held(item):
+        for _ in range(10):
+            await asyncio.sleep(0.08)
+            await held.renew()
+            assert not await is_free(store)
+        await held.finish(item, None)
+
+    await asyncio.sleep(0.5)
+    assert not await is_free(store)
+
+
+async def test_a_lane_that_is_not_renewed_is_let_go_of_before_another_gets_it(store: MemoryStore) -> None:
+    held = Leases(store)
+    item = await claimed(store, "lane")
+    with pytest.raises(TemporaryError, match="the lease ran out"):
+        async with held.held(item):
+            await asyncio.sleep(10)
+
+    assert not await is_free(store)
+    await asyncio.sleep(0.15)
+    assert await is_free(store)
+
+
+async def test_who_slept_over_a_lease_does_not_get_it_back(store: MemoryStore) -> None:
+    held = Leases(store)
+    item = await claimed(store, "lane")
+    went_on = False
+
+    async def work() -> None:
+        nonlocal went_on
+        async with held.held(item):
+            time.sleep(0.5)  # as a process that is stopped does
+            assert await is_free(store)
+            await held.renew()
+            await asyncio.sleep(0.01)
+            went_on = True
+
+    with pytest.raises(TemporaryError, match="the lease ran out"):
+        await work()
+
+    assert not went_on
+
+
+async def test_a_group_goes_on_when_another_has_begun_with_it(store: MemoryStore) -> None:
+    held = Leases(store)
+    item = await claimed(store, "group")
+    async with held.held(item):
+        await store.mark([WorkItem("group", item.key, 0.0)])
+        assert await is_free(store)
+        await held.renew()
+        await asyncio.sleep(0.5)
+        await held.finish(item, None)
+
+    assert await is_free(store)
+
+
+async def test_an_error_within_is_an_error_without(store: MemoryStore) -> None:
+    held = Leases(store)
+    with pytest.raises(TimeoutError, match="its own"):
+        async with held.held(await claimed(store, "lane")):
+            raise TimeoutError("its own")
+    await held.renew()
+
+
+async def test_what_nobody_has_leased_is_not_held(store: MemoryStore) -> None:
+    held = Leases(store)
+    async with held.held(WorkItem("group", "web", 1.0)):
+        await held.renew()
+
+    assert not await is_free(store)
