@@ -25,7 +25,7 @@ _WAYS: Final = (
     "expected {file: PATH} or {env: NAME}, or {plain: TEXT} where the secret may be read by all who read this"
 )
 LONGEST: Final = 14.0
-"""Seconds for one delivery; less than the 15 that a replica has an action to itself."""
+"""Seconds for one delivery."""
 
 
 class Secret(Declared):
