@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from autoscaler.settings import Settings
+from autoscaler.settings import FILE, Settings, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,7 +49,6 @@ _RULED: Final[Mapping[str, Json]] = {
     "existingDeclarations": {"type": "array", "items": _TEXT},
     "api.host": _TEXT,
     "api.port": _PORT,
-    "api.scheme": {"enum": ["HTTP", "HTTPS"]},
     "api.udpPort": {"anyOf": [_PORT, {"type": "null"}]},
     "replicaCount": {"type": "integer", "minimum": 0},
     "strategy.maxUnavailable": _PART,
@@ -190,8 +189,11 @@ def _settings(kind: str) -> Json:
         if kind == "secretSettings":
             found[name] = {"$ref": "#/definitions/secret"}
         elif kind == "fileSettings":
-            if any(part.get("format") in {"path", "file-path"} for part in kinds):
-                found[name] = {"anyOf": [{"$ref": f"#/definitions/{source}"} for source in ("secret", "configMap")]}
+            secret = is_secret(name, Settings.model_fields[name])
+            if secret or any(part.get("format") in {"path", "file-path"} for part in kinds):
+                found[name + FILE.lower() if secret else name] = {
+                    "anyOf": [{"$ref": f"#/definitions/{source}"} for source in ("secret", "configMap")]
+                }
         elif not any(part.get("format") == "password" for part in kinds):
             found[name] = {"anyOf": [*(_plain(part) for part in kinds if part != {"type": "null"}), {"type": "null"}]}
     return found

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from autoscaler.declarations import load
-from autoscaler.settings import PREFIX, Settings
+from autoscaler.settings import PREFIX, Settings, unknown_variables
 from tests.chart.rendering import (
     CHART,
     EXAMPLES,
@@ -223,6 +223,9 @@ def with_(path: str, value: Any) -> Object:
         pytest.param("settings/keystone_password", "1234", "'keystone_password' not allowed", id="secret-in-the-clear"),
         pytest.param("settings/api", "0.0.0.0:1", "'api' not allowed", id="setting-of-the-charts-own"),
         pytest.param("secretSettings/redis_uri", {"secret": "a", "key": "b"}, "'redis_uri' not allowed", id="secret"),
+        pytest.param(
+            "fileSettings/amqp_queue_file", {"secret": "a", "key": "b"}, "'amqp_queue_file' not", id="no-secret"
+        ),
         pytest.param("fileSettings/redis_url", {"secret": "a", "key": "b"}, "'redis_url' not allowed", id="no-file"),
         pytest.param("secretSettings/mqtt_password", {"secret": "a"}, "missing property 'key'", id="half-a-reference"),
         pytest.param("replicaCount", "three", "want integer", id="type"),
@@ -251,6 +254,12 @@ def test_a_mistake_in_the_values_is_refused(path: str, value: Any, said: str) ->
         pytest.param("settings/auth", None, "settings.auth: expected keystone or another", id="open"),
         pytest.param("settings/auth", "noauth", "settings.auth: expected keystone or another", id="open-by-name"),
         pytest.param("settings/redis_url", "redis://r", "redis_url: in settings and in secretSettings", id="twice"),
+        pytest.param(
+            "fileSettings/redis_url_file",
+            {"secret": "a", "key": "b"},
+            "redis_url: in secretSettings, and as",
+            id="file",
+        ),
         pytest.param("trial/valkey", {"enabled": True}, "redis_url: in secretSettings and set by trial", id="trial"),
         pytest.param("autoscaling/kind", "keda", "autoscaling.prometheusAddress: expected", id="whom-to-ask"),
         pytest.param(
@@ -287,10 +296,10 @@ def given(container: Object, file: Path) -> dict[str, str]:
 def test_every_variable_is_a_setting_and_all_can_be_loaded(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "ca.crt").write_text("")
+    (tmp_path / "ca.crt").write_text("secret")
     found = given(controller(objects(example(name))), tmp_path / "ca.crt")
 
-    assert set(found) <= {*Settings.model_fields, "tz"}
+    assert unknown_variables({PREFIX + field.upper(): value for field, value in found.items() if field != "tz"}) == []
     for field, value in found.items():
         monkeypatch.setenv(PREFIX + field.upper(), value)
     assert Settings().replica == "secret"
@@ -361,7 +370,7 @@ def test_files_out_of_secrets_are_where_their_settings_say() -> None:
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
     files = [v["value"] for v in container["env"] if str(v.get("value")).startswith("/etc/autoscaler/files/")]
 
-    assert len(files) == 3
+    assert len(files) == 6
     assert all(file.rpartition("/")[0] in mounted for file in files)
 
 
@@ -454,6 +463,26 @@ def test_a_controller_on_loopback_is_asked_from_within() -> None:
         "127.0.0.1:8042/healthz",
         "127.0.0.1:8042/readyz",
     ]
+
+
+def test_an_api_with_a_certificate_is_asked_by_https() -> None:
+    found = objects(example("everything"))
+    within = objects(example("everything") | {"api": {"host": "127.0.0.1"}, "ingress": {}, "metrics": {}})
+
+    assert controller(found)["livenessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    assert one("ServiceMonitor", found)["spec"]["endpoints"][0]["scheme"] == "https"
+    assert "https://127.0.0.1:8042/readyz" in controller(within)["readinessProbe"]["exec"]["command"][2]
+
+
+def test_an_api_that_wants_a_certificate_is_only_looked_at() -> None:
+    """The kubelet has none to show."""
+    values = example("everything")
+    values["fileSettings"]["api_client_ca"] = {"configMap": "ca", "key": "ca.crt"}
+    probes = [controller(objects(values))[f"{name}Probe"] for name in ("startup", "liveness", "readiness")]
+
+    assert all("httpGet" not in probe and probe["tcpSocket"] == {"port": "autoscaler"} for probe in probes)
+    with pytest.raises(helm_python.HelmError, match=r"fileSettings\.api_client_ca: nobody could probe"):
+        texts(values | {"api": {"host": "127.0.0.1"}, "ingress": {}, "metrics": {}})
 
 
 # --- beside another, and for a trial --------------------------------------------------------------------------------

@@ -92,9 +92,16 @@ app.kubernetes.io/component: controller
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $map := $told -}}
+{{- $plain := trimSuffix "_file" $name -}}
+{{- if and (ne $plain $name) (hasKey $told $plain) -}}
+{{- fail (printf "%s: in %s, and as %s in %s; one of them must go" $plain (get $told $plain) $name $map) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $by := dict "redis_url" .Values.trial.valkey.enabled "amqp_url" .Values.trial.rabbitmq.enabled -}}
-{{- if and $by (hasKey $told $name) -}}
-{{- fail (printf "%s: in %s and set by trial; one of them must go" $name (get $told $name)) -}}
+{{- $map := coalesce (get $told $name) (get $told (printf "%s_file" $name)) -}}
+{{- if and $by $map -}}
+{{- fail (printf "%s: in %s and set by trial; one of them must go" $name $map) -}}
 {{- end -}}
 {{- end -}}
 {{- $elsewhere := or .Values.extraEnv .Values.extraEnvFrom -}}
@@ -120,6 +127,9 @@ app.kubernetes.io/component: controller
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.hosts: expected with ingress.enabled" -}}
+{{- end -}}
+{{- if and (include "autoscaler.onLoopback" .) (or .Values.fileSettings.api_client_ca .Values.settings.api_client_ca) -}}
+{{- fail "fileSettings.api_client_ca: nobody could probe an API at loopback that wants a certificate" -}}
 {{- end -}}
 {{- if and (include "autoscaler.onLoopback" .) (or .Values.ingress.enabled .Values.metrics.serviceMonitor.enabled) -}}
 {{- fail "api.host: nobody outside the pod reaches loopback, so there is nothing for an ingress or a ServiceMonitor" -}}
@@ -229,17 +239,25 @@ projected:
 {{- end }}
 {{- end -}}
 
+{{- /* How the API is spoken to: it has a certificate or none. */ -}}
+{{- define "autoscaler.scheme" -}}
+{{- if or .Values.fileSettings.api_cert .Values.settings.api_cert -}}HTTPS{{- else -}}HTTP{{- end -}}
+{{- end -}}
+
 {{- /* What a probe asks. Takes (list CONTEXT PATH). */ -}}
 {{- define "autoscaler.asked" -}}
 {{- $context := index . 0 -}}
-{{- if include "autoscaler.onLoopback" $context -}}
+{{- if or $context.Values.fileSettings.api_client_ca $context.Values.settings.api_client_ca -}}
+{{- /* which the kubelet cannot show a certificate of */ -}}
+tcpSocket: {port: autoscaler}
+{{- else if include "autoscaler.onLoopback" $context -}}
 exec:
   command:
     - python
     - -c
-    - import urllib.request; urllib.request.urlopen("http://{{ include "autoscaler.address" (list $context.Values.api.host $context.Values.api.port) }}{{ index . 1 }}", timeout=4)
+    - import ssl, urllib.request; urllib.request.urlopen("{{ include "autoscaler.scheme" $context | lower }}://{{ include "autoscaler.address" (list $context.Values.api.host $context.Values.api.port) }}{{ index . 1 }}", timeout=4, context=ssl._create_unverified_context())
 {{- else -}}
-httpGet: {path: {{ index . 1 }}, port: autoscaler, scheme: {{ $context.Values.api.scheme }}}
+httpGet: {path: {{ index . 1 }}, port: autoscaler, scheme: {{ include "autoscaler.scheme" $context }}}
 {{- end -}}
 {{- end -}}
 
