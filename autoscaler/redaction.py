@@ -11,15 +11,19 @@ _URL = re.compile(r"(?<=://)(?P<user>[^?#\s]*@)?(?P<place>[^?#\s]*)(?P<query>\?[
 _QUERY_VALUE = re.compile(r"(?<==)[^&]+|(?<=[?&])[^=&]+(?=&|$)")
 _SECRET_VALUE = re.compile(r"(?i)(signature|token|secret|password|awsaccesskeyid)=[^&\s]+")
 
+_CREDENTIALS = re.compile(r"(?i)\b(bearer|basic) +[a-z0-9+/=_.~-]{16,}")
+_OWN_TOKEN = re.compile(r"ast_[A-Za-z0-9_-]{43}")
 _SECRET_NAME = re.compile(r"(?i)(password|secret|token|authorization|cookie|api[-_]?key)")
 
 
 def redacted(text: str) -> str:
     """``text`` without what may be secret in its URLs: user and password, fragment, and every value of a query.
 
-    Every value, since nobody can list the names under which signatures and tokens travel.
+    Every value, since nobody can list the names under which signatures and tokens travel. Neither are shown tokens of
+    our own, wherever they stand, nor what follows ``Bearer`` or ``Basic``.
     """
-    return _SECRET_VALUE.sub(r"\1=***", _URL.sub(_shown, text))
+    shown = _SECRET_VALUE.sub(r"\1=***", _URL.sub(_shown, text))
+    return _OWN_TOKEN.sub("ast_***", _CREDENTIALS.sub(r"\1 ***", shown))
 
 
 def without_secrets(value: Any) -> Any:

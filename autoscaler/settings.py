@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from autoscaler.addresses import Reach
 from autoscaler.errors import SettingsError
+from autoscaler.redaction import redacted
 
 if TYPE_CHECKING:
     from typing import Final
@@ -821,4 +822,5 @@ def _explained(detail: ErrorDetails) -> str:
     if detail["type"] == "value_error":
         return f"{name}: {detail['ctx']['error']}"
     message = detail["msg"][:1].lower() + detail["msg"][1:]
-    return f"{name}: {message.replace('input should be', 'expected')}, got {detail['input']!r}"
+    # whoever mistakes one variable for another does not want a secret in the log
+    return redacted(f"{name}: {message.replace('input should be', 'expected')}, got {detail['input']!r}")

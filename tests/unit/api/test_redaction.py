@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.api.redaction import shown_row
+from autoscaler.declarations.tokens import new_token
+from autoscaler.errors import SettingsError
 from autoscaler.redaction import redacted as shown
+from autoscaler.redaction import without_secrets
+from autoscaler.settings import load
+
+TOKEN = new_token()
 
 
 @pytest.mark.parametrize(
@@ -34,3 +40,38 @@ def test_no_secret_is_ever_shown(secret: str, place: str) -> None:
 def test_anything_can_be_shown(text: str) -> None:
     assert isinstance(shown(text), str)
     assert isinstance(shown_row(text), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Authorization: Bearer abcdefghijklmnop.qrs", "Authorization: Bearer ***"),
+        ("basic dXNlcjphc3RfZm9vYmFy was shown", "basic *** was shown"),
+        ("basic needs", "basic needs"),
+        (f"{TOKEN!r} is no file", "'ast_***' is no file"),
+        (f"https://ceilometer:{TOKEN}@h:8042/v1/samples", "https://***@h:8042/v1/samples"),
+        ("rediss://:pw@r:6379/0?ssl_password=x refused", "rediss://***@r:6379/0?ssl_password=*** refused"),
+    ],
+)
+def test_credentials_are_hidden_wherever_they_stand(text: str, expected: str) -> None:
+    assert shown(text) == expected
+    assert shown(expected) == expected
+
+
+def test_a_token_in_the_place_of_a_file_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOSCALER_TOKENS", TOKEN)
+    with pytest.raises(SettingsError) as refused:
+        load()
+
+    assert "AUTOSCALER_TOKENS" in str(refused.value)
+    assert TOKEN not in str(refused.value)
+
+
+def test_documents_hide_what_stands_under_a_secrets_name() -> None:
+    document = {"X-Auth-Token": "t", "a": [{"apiKey": "k", "set-cookie": "c", "url": "https://u:p@h/?s=1"}], "n": 1}
+
+    assert without_secrets(document) == {
+        "X-Auth-Token": "***",
+        "a": [{"apiKey": "***", "set-cookie": "***", "url": "https://***@h/?s=***"}],
+        "n": 1,
+    }
