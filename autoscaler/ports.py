@@ -428,7 +428,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         id: given by the store, rising with time; "" before.
         event_id: unique for ever.
-        time: Unix seconds, given by the store.
+        time: Unix seconds, given by the store where it is 0.
         change: what was done, of :class:`autoscaler.engine.audit.Change`.
         kind: of what it was done to: ``alarm``, ``group``, ``policy``, ``quota`` …
         target: its id or name.
@@ -527,13 +527,19 @@ class SavedFreeze(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag
     freeze: Freeze
 
 
+class SavedChange(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="change"):
+    """A change by somebody's word; oldest first."""
+
+    change: AuditEntry
+
+
 class SavedLetter(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="letter"):
     """A dead letter; those of a kind come oldest first."""
 
     letter: DeadLetter
 
 
-Saved = SavedAlarm | SavedGroup | SavedDocument | SavedDeclarations | SavedFreeze | SavedLetter
+Saved = SavedAlarm | SavedGroup | SavedDocument | SavedDeclarations | SavedFreeze | SavedChange | SavedLetter
 
 
 # --- the form of the state -------------------------------------------------------------------------------------------
@@ -793,7 +799,8 @@ class Store(Protocol):
     def saved(self) -> AsyncGenerator[Saved, None]:
         """All that an export holds, one after another, while others go on working: each entity as of one moment.
 
-        Windows are left out, since what is measured comes again, and so are due times. Dead letters come before alarms.
+        Windows are left out, since what is measured comes again, and so are due times. Changes and dead letters come
+        before alarms.
         """
         ...
 

@@ -100,7 +100,8 @@ def import_state(
         return
     typer.echo(
         f"alarms: {found.alarms}, {found.definitions} of them of the API; groups: {found.groups}; lines of history: "
-        f"{found.history}; decisions: {found.decisions}; documents: {found.documents}; dead letters: {found.letters}"
+        f"{found.history}; decisions: {found.decisions}; documents: {found.documents}; "
+        f"changes: {found.changes}; dead letters: {found.letters}"
     )
     if found.actions:
         typer.echo(

@@ -17,6 +17,7 @@ from autoscaler.ports import (
     DeadLetter,
     Saved,
     SavedAlarm,
+    SavedChange,
     SavedDeclarations,
     SavedDocument,
     SavedFreeze,
@@ -48,6 +49,7 @@ class Restored:
     decisions: int = 0
     documents: int = 0
     history: int = 0
+    changes: int = 0
     letters: int = 0
     actions: int = 0
     generation: str = ""
@@ -101,6 +103,9 @@ class Restorer:
             case SavedFreeze(freeze=freeze):
                 await self.store.freeze(freeze)
                 self.counted.frozen = True
+            case SavedChange(change=change):
+                await self.store.audit(change)
+                self.counted.changes += 1
             case SavedLetter(letter=letter):
                 self._letters.append(letter)
                 self.counted.letters += 1

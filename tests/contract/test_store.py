@@ -44,6 +44,7 @@ from autoscaler.ports import (
     Retry,
     Saved,
     SavedAlarm,
+    SavedChange,
     SavedDeclarations,
     SavedDocument,
     SavedFreeze,
@@ -1711,6 +1712,8 @@ async def filled(bench: Bench) -> None:
     store = bench.store
     await store.publish("g1", b"\x00documents", insist=False)
     await store.freeze(FREEZE)
+    await store.audit(change(1))
+    await store.audit(replace(change(2), time=T - 5))
     await store.bury([letter(1), letter(2)])
     rows = [row(1), row(2), row(1, "https://other.example.org/")]
     told = [entry(1, type="creation"), entry(2)]
@@ -1738,6 +1741,7 @@ class TestTheWhole:
         assert found == [
             SavedDeclarations(generation="g1", documents=b"\x00documents"),
             SavedFreeze(freeze=FREEZE),
+            *(one for one in found if isinstance(one, SavedChange)),
             *(one for one in found if isinstance(one, SavedLetter)),
             SavedAlarm(
                 alarm_id=ALARM,
@@ -1754,6 +1758,10 @@ class TestTheWhole:
             SavedDocument(kind="quota", key="q", document=b"\xff\x00"),
         ]
         assert [one.letter.time for one in found if isinstance(one, SavedLetter)] == [T + 1, T + 2]
+        assert [replace(one.change, id="") for one in found if isinstance(one, SavedChange)] == [
+            replace(change(1), time=T),
+            replace(change(2), time=T - 5),
+        ]
 
     async def test_a_state_with_something_in_it_is_imported_into_only_on_demand(self, bench: Bench) -> None:
         await filled(bench)

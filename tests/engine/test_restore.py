@@ -10,10 +10,19 @@ from autoscaler.adapters.memory import MemoryStore
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
 from autoscaler.engine.restore import Restored, Restorer
 from autoscaler.errors import TemporaryError
-from autoscaler.ports import Saved, SavedAlarm, SavedDeclarations, SavedDocument, SavedFreeze, SavedGroup, SavedLetter
+from autoscaler.ports import (
+    Saved,
+    SavedAlarm,
+    SavedChange,
+    SavedDeclarations,
+    SavedDocument,
+    SavedFreeze,
+    SavedGroup,
+    SavedLetter,
+)
 from autoscaler.scaling.decision import Reason
 from autoscaler.scaling.group import GroupRecord
-from tests.contract.test_store import FREEZE, definition, entry, group_record, letter, row
+from tests.contract.test_store import FREEZE, change, definition, entry, group_record, letter, row
 from tests.engine.bench import Bench
 from tests.engine.test_overload_and_guards import begun, document, reports
 
@@ -163,6 +172,7 @@ async def test_all_of_an_export_is_put_back() -> None:
     entries: list[Saved] = [
         SavedDeclarations(generation="g", documents=b"documents"),
         SavedFreeze(freeze=FREEZE),
+        SavedChange(change=replace(change(1), time=7.0)),
         SavedLetter(letter=letter(1)),
         alarm,
         event,
@@ -188,6 +198,7 @@ async def test_all_of_an_export_is_put_back() -> None:
     assert await store.histories(None) == ["a", "gone"]
     assert await store.lanes("a") == {}
     assert [one.reason for one in await store.dead_letters("action", limit=9)] == ["restored"]
+    assert [(one.target, one.time) for one in await store.audits(limit=9)] == [(change(1).target, 7.0)]
     assert await store.kept("quota", ["p"]) == [b"5"]
     assert await store.kept("other", ["p"]) == [b"6"]
     web, heats = await store.group("web"), await store.group("heat:s:g")
@@ -196,5 +207,14 @@ async def test_all_of_an_export_is_put_back() -> None:
     assert (heats.record.restored, web.freeze) == (False, FREEZE)
     assert await store.generation() == ("g", b"documents")
     assert counted == Restored(
-        alarms=2, definitions=2, groups=2, documents=2, history=3, letters=1, actions=1, generation="g", frozen=True
+        alarms=2,
+        definitions=2,
+        groups=2,
+        documents=2,
+        history=3,
+        changes=1,
+        letters=1,
+        actions=1,
+        generation="g",
+        frozen=True,
     )

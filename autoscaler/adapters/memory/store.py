@@ -52,6 +52,7 @@ from autoscaler.ports import (
     Retry,
     Saved,
     SavedAlarm,
+    SavedChange,
     SavedDeclarations,
     SavedDocument,
     SavedFreeze,
@@ -606,7 +607,7 @@ class MemoryStore:
     async def audit(self, entry: AuditEntry) -> None:
         """See :class:`autoscaler.ports.Store`."""
         self._audited += 1
-        self._audit.append(replace(entry, id=f"audit-{self._audited:019}", time=self._clock()))
+        self._audit.append(replace(entry, id=f"audit-{self._audited:019}", time=entry.time or self._clock()))
         del self._audit[:-AUDITS]
 
     async def audits(self, *, limit: int, before: str = "") -> list[AuditEntry]:
@@ -643,6 +644,8 @@ class MemoryStore:
             yield SavedDeclarations(generation=self._in_force[0], documents=self._in_force[1])
         if self._frozen is not None:
             yield SavedFreeze(freeze=self._frozen)
+        for change in self._audit:
+            yield SavedChange(change=change)
         for kind in LETTER_KINDS:
             for letter in reversed(await self.dead_letters(kind, limit=DEAD_LETTERS)):
                 yield SavedLetter(letter=letter)

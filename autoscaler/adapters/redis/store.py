@@ -52,6 +52,7 @@ from autoscaler.ports import (
     Retry,
     Saved,
     SavedAlarm,
+    SavedChange,
     SavedDeclarations,
     SavedDocument,
     SavedFreeze,
@@ -539,7 +540,7 @@ class RedisStore:
 
     async def audit(self, entry: AuditEntry) -> None:
         """See :class:`autoscaler.ports.Store`."""
-        await self._call_hub("audit", [AUDITS, forms.to_json(entry).decode()])
+        await self._call_hub("audit", [AUDITS, forms.to_json(entry).decode(), forms.maybe(entry.time or None)])
 
     async def audits(self, *, limit: int, before: str = "") -> list[AuditEntry]:
         """See :class:`autoscaler.ports.Store`."""
@@ -589,6 +590,11 @@ class RedisStore:
         freeze = (await self.group("")).freeze
         if freeze is not None:
             yield SavedFreeze(freeze=freeze)
+        changes: list[AuditEntry] = []
+        while some := await self.audits(limit=PIECE, before=changes[-1].id if changes else ""):
+            changes += some
+        for change in reversed(changes):
+            yield SavedChange(change=change)
         for kind in LETTER_KINDS:
             letters: list[DeadLetter] = []
             while page := await self.dead_letters(kind, limit=PIECE, before=letters[-1].id if letters else ""):

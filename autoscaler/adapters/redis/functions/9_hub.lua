@@ -50,7 +50,7 @@ end, {'allow-oom'})
 
 register('audit', function(keys, args)
   local prefix, now, ask = asked(keys, args)
-  redis.call('XADD', prefix .. 'audit', 'MAXLEN', ask[1], '*', 'entry', ask[2], 'time', exact(now))
+  redis.call('XADD', prefix .. 'audit', 'MAXLEN', ask[1], '*', 'entry', ask[2], 'time', exact(ask[3][1] or now))
   return ''
 end)
 
