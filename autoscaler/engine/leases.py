@@ -86,7 +86,8 @@ class Leases:
             if item is None:
                 continue  # marked meanwhile, to be looked at again, or done with
             each.item = item
-            if each.deadline is not None and _is_ahead(each.deadline, clock()):
+            still = self._held.get((each.item.kind, each.item.key)) is each  # else it was done with meanwhile
+            if still and each.deadline is not None and _is_ahead(each.deadline, clock()):
                 each.deadline.reschedule(begun + LEASE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -111,3 +112,25 @@ async def test_what_nobody_has_leased_is_not_held(store: MemoryStore) -> None:
         await held.renew()
 
     assert not await is_free(store)
+
+
+async def test_a_lane_that_is_done_with_while_it_is_renewed_ends_nothing() -> None:
+    class SlowStore(MemoryStore):
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        async def hold(self, items: Sequence[WorkItem], *, lease: float) -> list[WorkItem | None]:
+            found = await super().hold(items, lease=lease)
+            self.asked.set()
+            await self.answered.wait()
+            return found
+
+    store = SlowStore(time.time)
+    held = Leases(store)
+    item = await claimed(store, "lane")
+    async with asyncio.TaskGroup() as group:
+        async with held.held(item):
+            group.create_task(held.renew())
+            await store.asked.wait()
+        store.answered.set()
+
+    assert store.asked.is_set()
