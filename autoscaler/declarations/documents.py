@@ -82,6 +82,8 @@ class Document:
     # by (id of the container, key or index), so that what an alias repeats needs no second entry
     _values: dict[tuple[int, str | int], _Mark] = field(default_factory=dict, repr=False)
     _keys: dict[tuple[int, str | int], _Mark] = field(default_factory=dict, repr=False)
+    # what stands under a key for the second time; were it gone, another container might get its id, and its places
+    _refused: list[Any] = field(default_factory=list, repr=False)
     _root: _Mark = _START
 
     def origin(self, path: Path, *, of_key: bool = False) -> Origin:
@@ -256,7 +258,9 @@ class _Composer:
             following = next(self._events)
             value, held = self._node(following, (*path, key), depth + 1)
             size += held
-            if not twice:
+            if twice:
+                self._document._refused.append(value)  # noqa: SLF001
+            else:
                 self._document._keys[id(values), key] = mark  # noqa: SLF001
                 self._document._values[id(values), key] = _mark(following.start_mark)  # noqa: SLF001
                 values[key] = value

@@ -137,3 +137,13 @@ def test_long_values_are_shortened_in_messages() -> None:
 
 def test_a_byte_order_mark_is_let_be() -> None:
     assert load({"f.yaml": "\ufeffalarms: []"}).alarms == {}
+
+
+def test_what_stands_under_a_key_twice_lends_its_places_to_nothing_else() -> None:
+    found = problems(f="alarms:\n- {name: a, name: {type: x}}\n- {}\n")
+
+    assert [each.partition("; expected one of")[0] for each in found] == [
+        "f.yaml:2:3: alarms[0].type: missing",
+        "f.yaml:2:13: alarms[0].name: expected each key once, it stands in line 2 already",
+        "f.yaml:3:3: alarms[1].type: missing",
+    ]
