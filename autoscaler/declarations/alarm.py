@@ -108,8 +108,8 @@ class AlarmDocument(Declared):
     repeat_interval: Annotated[Number, Field(ge=1, le=YEAR)] = REPEAT_INTERVAL
     """Seconds between repetitions."""
 
-    time_constraints: tuple[TimeConstraintDocument, ...] = ()
-    """Spans in which it is evaluated; always where there is none."""
+    time_constraints: Annotated[tuple[TimeConstraintDocument, ...], Field(max_length=100)] = ()
+    """At most 100 spans in which it is evaluated; always where there is none."""
 
     rule: Any
     """The condition, a mapping; under Aodh's types also spelled TYPE_rule."""

@@ -9,7 +9,7 @@ from autoscaler.alarms.time_constraints import TimeConstraint
 from autoscaler.declarations import warnings
 from autoscaler.errors import DeclarationError
 from autoscaler.measures.match import EVERYTHING, And, Equals, Match, Not, Or, all_equal
-from tests.unit.declarations.examples import GROUP, RULE, aggregation, declared, only, threshold
+from tests.unit.declarations.examples import GROUP, RULE, aggregation, declared, only, refused, threshold
 
 ONE = all_equal({"resource_id": "r"})
 WEB = all_equal({"server_group": "web"})
@@ -350,3 +350,10 @@ def test_an_alarm_for_all_projects_is_the_operators() -> None:
     alarm = aggregation(project_id="any")
 
     assert only(declared(alarms=[alarm], groups=[GROUP | {"project_id": "p"}])).project_id == "any"
+
+
+def test_a_hundred_spans_are_taken_and_no_more() -> None:
+    spans = [{"name": f"s{number}", "start": "0 8 * * *", "duration": 1} for number in range(101)]
+
+    assert len(only(declared(alarms=[threshold(time_constraints=spans[:100])])).time_constraints) == 100
+    assert refused(alarms=[threshold(time_constraints=spans)]) == ["alarms[0].time_constraints"]
