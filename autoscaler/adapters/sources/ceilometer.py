@@ -341,7 +341,8 @@ def _trait(name: str, kind: object, value: Any) -> Trait:
             case 3 | "float":
                 return float(value)
             case 4 | "datetime":
-                return datetime.fromtimestamp(from_iso8601(value), UTC).replace(tzinfo=None)
+                at = from_iso8601(text_of("datetime", value, NAME_LENGTH))
+                return datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
             case _:
                 return str(value)
     except (TypeError, ValueError, OverflowError, InvalidMeasureError) as error:

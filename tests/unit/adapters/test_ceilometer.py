@@ -282,6 +282,7 @@ def test_an_event_without_id_has_one_of_its_content() -> None:
         pytest.param(event(traits=[["a", 1]]), Rejection.WRONG_TYPE, "a list of 2", id="trait-of-two"),
         pytest.param(event(traits=[["a", 2, "x"]]), Rejection.WRONG_TYPE, "trait 'a'", id="no-integer"),
         pytest.param(event(traits=[["a", 4, "x"]]), Rejection.WRONG_TYPE, "trait 'a'", id="no-time"),
+        pytest.param(event(traits=[["a", 4, 5]]), Rejection.WRONG_TYPE, "trait 'a'", id="a-time-that-is-a-number"),
         pytest.param(event(traits=[["a", 1, "x"]] * 1001), Rejection.TOO_LONG, "1001", id="too-many-traits"),
     ],
 )
