@@ -26,6 +26,8 @@ from autoscaler.errors import InvalidMeasureError, Rejection
 from autoscaler.ports import Undecoded
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST_TIMESPAN: Final = 100
+"""Characters; what is longer is none, and to find that out would take the square of its length."""
 _TIMESPAN: Final = re.compile(
     r"([+-]?\s*[0-9]+(?:\.[0-9]+)?)\s*(s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?|w(?:eeks?)?)"
 )
@@ -154,7 +156,7 @@ def _timestamp(value: object, now: float) -> float:
         return finite("timestamp", float(value))
     except ValueError:
         pass
-    span = _timespan(value)
+    span = _timespan(value) if len(value) <= _LONGEST_TIMESPAN else None
     return from_iso8601(value) if span is None else now + span
 
 

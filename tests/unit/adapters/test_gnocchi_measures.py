@@ -70,6 +70,7 @@ def test_times_are_read_as_gnocchi_reads_them(timestamp: Any, expected: float) -
         pytest.param(point("soon"), Rejection.BAD_TIMESTAMP, id="no-time"),
         pytest.param(point("5 apples"), Rejection.BAD_TIMESTAMP, id="no-span"),
         pytest.param(point("10 s later"), Rejection.BAD_TIMESTAMP, id="a-span-and-more"),
+        pytest.param(point("1" * 100_000 + "x"), Rejection.BAD_TIMESTAMP, id="a-span-without-end"),
         pytest.param(point(NOW + 3600), Rejection.TOO_FAR_AHEAD, id="ahead"),
         pytest.param(point(NOW, "high"), Rejection.WRONG_TYPE, id="no-number"),
         pytest.param(point(NOW, None), Rejection.WRONG_TYPE, id="null"),
