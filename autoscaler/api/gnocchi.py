@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from autoscaler.api.callers import require_sender
+from autoscaler.api.documents import document_of
 from autoscaler.api.identity import SERVICE, Identity, identity_of
 from autoscaler.api.intake import Intake, Message, status_of
 from autoscaler.declarations.tokens import Sends
@@ -210,8 +211,8 @@ class _Asked(msgspec.Struct, frozen=True):
     def any_document(self) -> Any:
         """The body."""
         try:
-            return msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return document_of(self.body)
+        except ValueError as error:
             raise WrongError(400, f"Unable to decode body: {error}") from error
 
 

@@ -75,6 +75,15 @@ async def test_nothing_of_a_batch_with_unknown_resources_is_taken(senders: Sende
     assert senders.service.batches == []
 
 
+async def test_a_document_of_more_levels_than_can_be_shown_again_is_refused(senders: Senders) -> None:
+    deep = b'{"name": "a", "definition": ' + b"[" * 950 + b"]" * 950 + b"}"
+
+    answer = await senders.client.post("/v1/archive_policy", content=deep)
+
+    assert (answer.status_code, answer.json()["title"]) == (400, "Bad Request")
+    assert "too many levels" in str(answer.json()["description"])
+
+
 async def test_changed_attributes_count_from_the_next_measure_on(senders: Senders) -> None:
     await made(senders)
     await sent(senders, cpu=measures(1))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-import msgspec
 from starlette.requests import Request
 
+from autoscaler.api.documents import document_of
 from autoscaler.api.v2.errors import FaultError, unknown_argument
 
 if TYPE_CHECKING:
@@ -38,11 +38,9 @@ async def decoded(request: Request, argument: str) -> Any:
     if kind not in JSON:
         raise FaultError(415, f"Unknown mimetype: {kind}")
     try:
-        return msgspec.json.decode(sent)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return document_of(sent)
+    except ValueError as error:
         raise FaultError(400, f"Request is not in valid JSON format: {error}") from error
-    except RecursionError as error:
-        raise FaultError(400, "Request is not in valid JSON format: too many levels") from error
 
 
 async def _bytes(request: Request) -> bytes:
