@@ -292,7 +292,7 @@ async def test_events_out_of_scope_are_rejected_by_their_index(api: Api, owners:
     assert answer.status_code == 202, answer.text
     assert answer.json()["accepted"] == 1
     assert [(found["index"], found["reason"]) for found in answer.json()["rejected"]] == [
-        (0, "out of scope"),
+        (0, "undecodable"),
         (1, "wrong type"),
         (3, "out of scope"),
     ]
