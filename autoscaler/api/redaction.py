@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 
-from autoscaler.redaction import HIDDEN, redacted
+from autoscaler.redaction import HIDDEN, without_secrets
 
 
 def shown_row(payload: str) -> str:
-    """An undelivered action's payload with its URL redacted; total."""
+    """An undelivered action's payload without secrets, in its URL or its body; total.
+
+    What is told of an alarm on the bus holds the URLs of its actions.
+    """
     try:
-        row = json.loads(payload)
-    except ValueError:
+        return json.dumps(without_secrets(json.loads(payload)))
+    except (ValueError, RecursionError):
         return HIDDEN  # cut off in the middle, perhaps of the URL
-    if isinstance(row, dict) and isinstance(row.get("url"), str):
-        row["url"] = redacted(row["url"])
-    return json.dumps(row)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +43,31 @@ def test_no_secret_is_ever_shown(secret: str, place: str) -> None:
 def test_anything_can_be_shown(text: str) -> None:
     assert isinstance(shown(text), str)
     assert isinstance(shown_row(text), str)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://h/" + "?" * 100_000 + "=",
+        "http://h/?" + "&" * 100_000 + "=",
+        "://" * 50_000 + "?" * 50_000,
+        "bearer " * 20_000 + " " * 20_000,
+        "http://" + "@" * 100_000,
+    ],
+)
+def test_no_text_takes_long_to_be_shown(text: str) -> None:
+    """A tenant names URLs, and each is shown in the log, while nothing else goes on."""
+    began = time.process_time()
+
+    shown(text)
+
+    assert time.process_time() - began < 2.0
+
+
+def test_an_undelivered_action_hides_the_urls_of_its_body_too() -> None:
+    body = {"payload": {"detail": json.dumps({"alarm_actions": ["https://u:p@h/?sig=hunter2"]})}, "token": "hunter2"}
+
+    assert "hunter2" not in shown_row(json.dumps({"url": "notification://", "body": body}))
 
 
 @pytest.mark.parametrize(
