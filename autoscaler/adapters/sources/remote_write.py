@@ -35,6 +35,9 @@ from autoscaler.ports import Undecoded
 MAX_UNPACKED: Final = 16 * 1024 * 1024
 """Bytes of a request without snappy: a small one may claim to be huge."""
 
+MAX_LABELS: Final = 500_000
+"""Of a request: an empty one takes two bytes, and a million of them seconds to be read."""
+
 METRIC: Final = "__name__"
 RESOURCE_LABELS: Final = ("resource_id", "instance_id", "server_id", "resource", "vm_instance", "instance")
 """Labels that say what was measured, the first that is there."""
@@ -92,7 +95,7 @@ def decode(payload: bytes, *, now: float, trusted: bool, limits: Limits) -> Deco
     """
     try:
         request = _unpacked(payload)
-        check_number(sum(len(series.samples) for series in request.timeseries), limits)
+        _check_size(request, limits)
     except InvalidMeasureError as error:
         return Decoded((), (), (Undecoded(error.rejection, error.detail, payload[:200].hex()),))
     measures: list[Measure] = []
@@ -134,6 +137,15 @@ def _unpacked(payload: bytes) -> Any:
     except DecodeError as error:
         raise InvalidMeasureError(Rejection.UNDECODABLE, f"not a write request of remote write 1.0: {error}") from error
     return request
+
+
+def _check_size(request: Any, limits: Limits) -> None:
+    """Refuse a request of too many samples, series (they may be empty) or labels. Raises InvalidMeasureError."""
+    check_number(len(request.timeseries), limits)
+    check_number(sum(len(series.samples) for series in request.timeseries), limits)
+    labels = sum(len(series.labels) for series in request.timeseries)
+    if labels > MAX_LABELS:
+        raise InvalidMeasureError(Rejection.TOO_LONG, f"{labels} labels in a request; at most {MAX_LABELS} are taken")
 
 
 def _announced(payload: bytes) -> int:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.adapters.sources.decode import LIVE, Decoded
-from autoscaler.adapters.sources.remote_write import MAX_UNPACKED, decode, resource_of
+from autoscaler.adapters.sources.remote_write import MAX_LABELS, MAX_UNPACKED, decode, resource_of
 from autoscaler.errors import Rejection
 from autoscaler.measures.measure import Measure
 from tests.protobuf import field, series, varint
@@ -67,6 +67,20 @@ def test_a_faulty_sample_costs_only_itself(
 
     assert (len(found.measures), list(found.indexes)) == (1, [1])
     assert [(each.rejection, each.index) for each in found.rejected] == [(rejection, 0)]
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        pytest.param(field(1, b"") * (LIVE.max_measures + 1), id="empty-series"),
+        pytest.param(field(1, field(1, b"") * (MAX_LABELS + 1)), id="empty-labels"),
+    ],
+)
+def test_a_request_full_of_nothing_is_refused_before_it_takes_long(of: bytes) -> None:
+    """Some kilobytes of snappy are millions of them."""
+    found = decoded(request(of))
+
+    assert [(each.rejection, each.index) for each in found.rejected] == [(Rejection.TOO_LONG, None)]
 
 
 def test_a_label_without_name_is_left_out() -> None:
