@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple, TypeVar
 
 import httpcore
@@ -250,15 +251,19 @@ def client(
     verify: ssl.SSLContext | bool = True,
     timeout: float = 5.0,
 ) -> httpx.AsyncClient:
-    """A client that takes no proxy or password from the environment and keeps few idle connections.
+    """A client that takes no proxy or password from the environment, keeps few idle connections and no cookies.
+
+    One client calls many, some of them for people who do not know one another: a cookie that one had set would go to
+    others under the same domain, and all of them would fill the memory.
 
     Args:
         network: what makes its connections; None is the usual.
         timeout: seconds for each step of a call that says nothing else.
     """
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     if network is None:
-        return httpx.AsyncClient(limits=_LIMITS, trust_env=False, verify=verify, timeout=timeout)
-    return httpx.AsyncClient(transport=_Transport(network, verify), trust_env=False, timeout=timeout)
+        return httpx.AsyncClient(limits=_LIMITS, trust_env=False, verify=verify, timeout=timeout, cookies=cookies)
+    return httpx.AsyncClient(transport=_Transport(network, verify), trust_env=False, timeout=timeout, cookies=cookies)
 
 
 class _Transport(httpx.AsyncHTTPTransport):

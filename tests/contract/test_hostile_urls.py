@@ -201,6 +201,19 @@ async def test_the_operators_own_are_called_wherever_they_are(there: Receiver) -
     assert len(there.received) == 1
 
 
+async def test_what_a_receiver_sets_is_kept_for_nobody(there: Receiver) -> None:
+    """Else one could write into what others' receivers under the same domain are sent, until they refuse it."""
+    there.answer = answering(200, set_cookie="a=b; Domain=allowed.example")
+    known = Names(a_allowed_example=[["127.0.0.1"]], b_allowed_example=[["127.0.0.1"]])
+    with Guard(LOOPBACK, resolve=known) as guard:
+        async with WebhookAction(2.0, guard=guard) as action:
+            for url in (f"http://a.allowed.example:{there.port}/", f"http://b.allowed.example:{there.port}/"):
+                await action.deliver(row(url))
+                await action.deliver(row(url))
+    assert len(there.received) == 4
+    assert not any("cookie" in got.headers for got in there.received)
+
+
 async def test_what_the_operator_allows_is_called_and_no_more(there: Receiver) -> None:
     with Guard(LOOPBACK, resolve=names()) as guard:
         async with WebhookAction(2.0, guard=guard) as action:
