@@ -134,6 +134,28 @@ async def test_credentials_go_to_exactly_that_place_and_nowhere_else(url: str, t
     assert not any("Bearer" in got.headers.get("authorization", "") for got in there.received)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../admin",
+        "/%2e%2e/admin",
+        "/%2E./admin",
+        "/..%2fadmin",
+        "/..%5cadmin",
+        "/..\\admin",
+        "/..;/admin",
+        "/%252e%252e/admin",
+    ],
+)
+async def test_credentials_of_a_path_go_nowhere_above_it(path: str, tmp_path: Path) -> None:
+    async with receiver() as there:
+        text = f"endpoints: [{{url: '{there.base}/hooks', auth: {{bearer: {{plain: t}}}}, tenants: true}}]"
+        async with WebhookAction(endpoints=book(tmp_path, text)) as action:
+            await action.deliver(row(f"{there.base}/hooks{path}", declared=False))
+            await action.deliver(row(f"{there.base}/hooks/a%2eb/..c", declared=False))
+    assert ["authorization" in got.headers for got in there.received] == [False, True]
+
+
 async def test_a_redirect_takes_no_credentials_along(tmp_path: Path) -> None:
     async with receiver() as there, receiver() as other:
         there.answer = answering(307, location=other.url)

@@ -11,10 +11,12 @@ import binascii
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 import httpx
 
@@ -33,6 +35,10 @@ MAX_BYTES: Final = 64 * 1024
 """Of a file with a secret."""
 AWAY_DELAY: Final = 5.0
 """Seconds until a secret that cannot be read is looked for again; whoever changes it is at it."""
+
+_SLASHES: Final = re.compile(r"[/\\]")
+_DECODED: Final = 2
+"""How often more a path is decoded than it should be."""
 
 Marks = tuple[int, ...]
 
@@ -187,9 +193,15 @@ class EndpointBook:
         return Shown(headers, self._identification(endpoint), endpoint.timeout)
 
     def _endpoint(self, url: str, *, declared: bool) -> Endpoint | None:
-        """The one with the longest path that fits; host and port are read as they are by what calls them."""
+        """The one with the longest path that fits; host and port are read as they are by what calls them.
+
+        A path that a receiver may take for one above it counts as the root: what is plainly written so was made plain
+        by the client, what is left is written so that it is not noticed.
+        """
         origin = http.origin_of(url)
         path = httpx.URL(url).path
+        if _climbs(path):
+            path = "/"
         fitting = [
             (len(prefix), endpoint)
             for place, prefix, endpoint in self._places
@@ -251,6 +263,13 @@ class EndpointBook:
                 problems.append(Problem(str(path), 1, 1, place, str(error)))
         if problems:
             raise DeclarationError(tuple(problems))
+
+
+def _climbs(path: str) -> bool:
+    """Whether a path, decoded once, leads upwards for one that decodes it again, or has its own idea of slashes."""
+    for _ in range(_DECODED):
+        path = unquote(path)
+    return any(segment.partition(";")[0] in {".", ".."} for segment in _SLASHES.split(path))
 
 
 def _away(message: str) -> TemporaryError:
