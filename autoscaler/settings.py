@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     none where it is not set."""
 
     api_connections: int = Field(default=1000, ge=1)
-    """Connections to the API at once; one more is answered 503."""
+    """Connections to the API at once; one more is answered 503, unless it asks `/healthz` or `/readyz`."""
 
     api_timeout: float = Field(default=30.0, ge=1)
     """Seconds within which a request must have arrived as a whole; it is answered 408 else."""

@@ -3,12 +3,16 @@
 uvicorn waits for ever for a request that does not end, and takes as many connections as come. Here a request that does
 not arrive in time is answered 408, one whose headers are too long 431, one connection too many 503, and a client that
 reads its answer too slowly is hung up on; so nobody holds on to anything for longer than a minute.
+
+A few connections more are taken for probes: whoever fills all places would else have a healthy controller restarted.
+These have room for what is asked at once only: each new one takes the place of the one that has been there longest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +23,9 @@ from autoscaler.api.faults import CODES, RETRY_AFTER
 from autoscaler.api.refusals import Refusal, Refused
 
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import ClassVar, Final
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_HEADER_BYTES: Final = 32 * 1024
 """Of a request's line and headers together."""
@@ -27,6 +33,9 @@ HEAD_SECONDS: Final = 10.0
 """Within which a request's line and headers must have arrived, from their first byte or the connection's beginning."""
 READ_SECONDS: Final = 30.0
 """Within which a client must have taken some of its answer."""
+SPARE: Final = 32
+"""Connections beyond those that may be, for :data:`PROBES` only."""
+PROBES: Final = frozenset(("/healthz", "/readyz"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,7 @@ def guarded(patience: Patience, refused: Refused) -> type[H11Protocol]:
     class Guarded(_Guarded):
         _patience = patience
         _refused = staticmethod(refused)
+        _spares: ClassVar[dict[_Guarded, Callable[[], None]]] = {}
 
     return Guarded
 
@@ -59,17 +69,18 @@ def guarded(patience: Patience, refused: Refused) -> type[H11Protocol]:
 class _Guarded(H11Protocol):
     _patience: Patience
     _refused: Refused
+    _spares: ClassVar[dict[_Guarded, Callable[[], None]]]  # how each beyond what may be is sent away, oldest first
     _arriving: asyncio.TimerHandle | None = None  # while a request has not arrived
     _reading: asyncio.TimerHandle | None = None  # while the client takes nothing of its answer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         super().connection_made(transport)
         if len(self.connections) > self._patience.connections:
-            self._turn_away(503, "there are too many connections", Refusal.TOO_MANY_CONNECTIONS)
-        else:
-            self._await_head()
+            self._spare()
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._spares.pop(self, None)
         self._arrived()
         self.resume_writing()
         super().connection_lost(exc)
@@ -114,6 +125,21 @@ class _Guarded(H11Protocol):
             self._reading = None
         super().resume_writing()
 
+    def _spare(self) -> None:
+        """Be there for a probe, and for nothing else."""
+        self.app: ASGIApp = _Probes(self.app, self._too_many)
+        self._spares[self] = self._too_many
+        if len(self._spares) > SPARE:
+            next(iter(self._spares.values()))()
+
+    def _too_many(self) -> None:
+        self._spares.pop(self, None)
+        self._arrived()
+        if self.cycle is not None and self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._turn_away(503, "there are too many connections", Refusal.TOO_MANY_CONNECTIONS)
+
     def _await_head(self) -> None:
         self._arriving = self.loop.call_later(self._patience.head, self._too_slow)
 
@@ -154,3 +180,23 @@ class _Guarded(H11Protocol):
         ]
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
+
+
+class _Probes:
+    """Answers probes, once for each connection; all else is for ``refuse`` to turn away."""
+
+    def __init__(self, app: ASGIApp, refuse: Callable[[], None]) -> None:
+        self._app = app
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] not in PROBES:
+            self._refuse()
+            return
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, send_last)

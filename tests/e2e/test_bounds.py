@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import httpx
 import pytest
 
+from autoscaler.api.guard import SPARE
 from tests.e2e.controller import ControllerProcess
 from tests.servers import free_port
 
@@ -180,6 +181,7 @@ def test_one_connection_too_many_is_told_to_come_back_and_frees_nobodys_place(co
         for _ in range(MOST + 10):
             stack.enter_context(line(controller))
         with line(controller) as late:
+            late.say("GET /v1/status HTTP/1.1\r\nhost: a\r\n\r\n")
             answer = late.heard()
     end = time.monotonic() + 20
     while time.monotonic() < end:
@@ -192,6 +194,27 @@ def test_one_connection_too_many_is_told_to_come_back_and_frees_nobodys_place(co
     assert answer.startswith("HTTP/1.1 503 ")
     assert "retry-after: 2" in answer
     assert refused(controller, "too many connections") >= before + 1
+
+
+def test_whoever_takes_all_places_has_no_healthy_controller_restarted(controller: ControllerProcess) -> None:
+    before = refused(controller, "too many connections")
+    with ExitStack() as stack:
+        for _ in range(MOST + 2 * SPARE):
+            stack.enter_context(line(controller))
+        answers = []
+        for path in ("/healthz", "/readyz", "/healthz/../v1/status", "/v1/groups", "/healthz"):
+            with line(controller) as probe:
+                probe.say(f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
+                answers.append(probe.heard())
+
+    assert [answer.split()[1] for answer in answers] == ["200", "200", "503", "503", "200"]
+    assert all("connection: close" in answer for answer in answers)
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"http://127.0.0.1:{controller.port}/metrics", timeout=5).status_code == 200:
+                break
+    assert refused(controller, "too many connections") >= before + SPARE
 
 
 def test_slow_loris_keeps_nobody_else_waiting(controller: ControllerProcess) -> None:
