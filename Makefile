@@ -50,10 +50,10 @@ run: $(VENV)/.demo ## The main job, live: real workers scaled by real measures (
 test: setup servers quick service ## Everything, against real servers that it starts itself
 
 quick: setup ## The tests that need no server
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not service and not slow and not oracle and not heat"
+	$(BIN)/pytest -q -n 2 --dist worksteal --hypothesis-profile=quick -m "not service and not slow and not oracle and not heat"
 
-service: setup servers ## The tests that start real Redis, Valkey, RabbitMQ and Mosquitto, and the slow ones
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "(service or slow) and not oracle and not heat"
+service: setup servers ## The tests that start real Redis, Valkey, RabbitMQ and Mosquitto, the slow ones, and all that Hypothesis draws
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "(service or slow or hypothesis) and not oracle and not heat"
 
 servers: ## Install the servers that the tests start, where that is allowed
 	@.ci/servers

@@ -1,4 +1,4 @@
-"""Real servers for tests, started when the first one asks and ended with the session."""
+"""Real servers for tests, started when the first one asks and ended with the session; how much Hypothesis draws."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import MosquittoServer, RabbitServer, RedisCluster, RedisServer, ValkeyServer, valkey_program
+
+settings.register_profile("quick", max_examples=20)
+"""Of `make quick`; `make service` draws as many as Hypothesis does by itself, so that `make test` has both."""
 
 
 @pytest.fixture(autouse=True)

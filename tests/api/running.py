@@ -6,7 +6,8 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 
 import httpx
 from fastapi import FastAPI
@@ -23,6 +24,7 @@ from autoscaler.adapters.sources.gnocchi import GnocchiDecoder
 from autoscaler.adapters.sources.remote_write import decode as decode_remote_write
 from autoscaler.adapters.targets.dry_run import DryRunTarget
 from autoscaler.api import create_app
+from autoscaler.api.authentication import noauth
 from autoscaler.api.failures import Failures
 from autoscaler.api.identity import Authenticate
 from autoscaler.api.metrics import Metrics
@@ -35,6 +37,7 @@ from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import Service
 from autoscaler.errors import TemporaryError
 from autoscaler.ports import Decoder, Store, WindowReply, WindowWrite
+from tests.api.standing import Standing
 
 NOW = 1_800_000_000.0
 
@@ -160,21 +163,10 @@ async def running(
     store, metrics, wake = ShakyStore(lambda: now[0]), Metrics(), Wake()
     controller, runner = await begun(load({"declared.yaml": declared}), store, now, wake, metrics, action=action)
     service = Service(controller, runner, Again(now=lambda: now[0]), tell_changes=tell_changes)
-
-    async def readiness() -> list[str]:
-        return missing
-
-    app = create_app(
-        service,
-        decode=marking(lambda body: decode(body, now=now[0], trusted=trusted), Decoder.NATIVE, trusted=trusted),
-        decoders=decoders(trusted=trusted),
-        metrics=metrics,
-        readiness=readiness,
-        cors_origins=cors_origins,
-        authenticate=authenticate,
-        failures=failures,
-        metrics_open=metrics_open,
-    )
+    app, told = _application(tuple(cors_origins), trusted, metrics_open, failures is not None)
+    told.service.present, told.metrics.present = lambda: service, lambda: metrics
+    told.authenticate.present, told.failures.present = lambda: authenticate or noauth(), lambda: failures
+    told.now, told.missing = now, missing
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 4711))
     async with (
         httpx.AsyncClient(transport=transport, base_url="http://api") as client,
@@ -185,6 +177,44 @@ async def running(
         await found.settled()
         yield found
         runner.stop()
+
+
+@dataclass
+class _Told:
+    """What an application is told of the controller that is at work now."""
+
+    service: Standing = field(default_factory=Standing)
+    metrics: Standing = field(default_factory=Standing)
+    authenticate: Standing = field(default_factory=Standing)
+    failures: Standing = field(default_factory=Standing)
+    now: Sequence[float] = ()
+    missing: list[str] = field(default_factory=list)
+
+
+@cache
+def _application(
+    cors_origins: tuple[str, ...],
+    trusted: bool,  # noqa: FBT001 - it is a key
+    metrics_open: bool,  # noqa: FBT001
+    limited: bool,  # noqa: FBT001
+) -> tuple[FastAPI, _Told]:
+    told = _Told()
+
+    async def readiness() -> list[str]:
+        return told.missing
+
+    app = create_app(
+        told.service,
+        decode=marking(lambda body: decode(body, now=told.now[0], trusted=trusted), Decoder.NATIVE, trusted=trusted),
+        decoders=decoders(trusted=trusted),
+        metrics=told.metrics,
+        readiness=readiness,
+        cors_origins=cors_origins,
+        authenticate=told.authenticate,
+        failures=told.failures if limited else None,
+        metrics_open=metrics_open,
+    )
+    return app, told
 
 
 def decoders(*, trusted: bool) -> Decoders:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.sources.decode import decode
@@ -20,6 +22,7 @@ from autoscaler.engine.run import Wake
 from autoscaler.engine.service import Service
 from autoscaler.engine.shadow import Shadow
 from tests.api.running import DECLARED, Api, begun, decoders
+from tests.api.standing import Standing
 from tests.engine.test_shadow import BEGAN, ME, Bus, stored
 
 ADMIN = {"X-User-Id": "adm", "X-Project-Id": "p0", "X-Roles": "admin"}
@@ -48,6 +51,24 @@ class Beside:
     now: list[float]
 
 
+@cache
+def _shared() -> tuple[FastAPI, Standing, Standing, Standing]:
+    service, metrics, shadow = Standing(), Standing(), Standing()
+
+    async def readiness() -> list[str]:
+        return []
+
+    app = create_app(
+        service,
+        decode=lambda body: decode(body, now=BEGAN, trusted=True),
+        decoders=decoders(trusted=True),
+        metrics=metrics,
+        readiness=readiness,
+        beside=shadow,
+    )
+    return app, service, metrics, shadow
+
+
 @asynccontextmanager
 async def beside() -> AsyncIterator[Beside]:
     now, metrics = [BEGAN], Metrics()
@@ -56,17 +77,9 @@ async def beside() -> AsyncIterator[Beside]:
     controller, runner = await begun(load({"declared.yaml": DECLARED}), store, now, Wake(), metrics, shadow)
     assert await shadow.start(controller, runner.carry_out, ME)
 
-    async def readiness() -> list[str]:
-        return []
-
-    app = create_app(
-        Service(controller, runner),
-        decode=lambda body: decode(body, now=now[0], trusted=True),
-        decoders=decoders(trusted=True),
-        metrics=metrics,
-        readiness=readiness,
-        beside=shadow,
-    )
+    service = Service(controller, runner)
+    app, standing, told, aside = _shared()
+    standing.present, told.present, aside.present = lambda: service, lambda: metrics, lambda: shadow
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
         found = Beside(client, shadow, now)

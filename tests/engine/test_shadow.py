@@ -448,6 +448,7 @@ async def test_a_long_absence_is_not_compared() -> None:
     assert second.comparison().aodh is ALARM
 
 
+@pytest.mark.slow  # it waits for the other to end
 async def test_a_second_shadow_does_not_begin() -> None:
     async with scene() as first:
         other = Heartbeat(replica="there", clock=0.0, caught_up=True)
@@ -457,7 +458,7 @@ async def test_a_second_shadow_does_not_begin() -> None:
             while not beating.is_set():
                 await first.store.beat(other)
                 first.later(1)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.05)
 
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             group.create_task(beat())

@@ -174,7 +174,7 @@ EDGES = [BEGINS + (granule + 1) * GRANULARITY - 0.1 for granule in range(GRANULE
 
 
 @given(measures_in_time(), st.lists(st.floats(BEGINS, ENDS - 100), max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 2, deadline=None)
 def test_the_outcome_does_not_depend_on_batches_or_repetitions(arrivals: list[Arrival], ends: list[float]) -> None:
     one_by_one = [(arrival.at, [arrival.measure]) for arrival in sorted(arrivals, key=lambda arrival: arrival.at)]
 
@@ -182,7 +182,7 @@ def test_the_outcome_does_not_depend_on_batches_or_repetitions(arrivals: list[Ar
 
 
 @given(measures_in_time(), st.lists(st.floats(BEGINS, ENDS - 100), max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 def test_a_replay_tells_what_a_live_controller_did(arrivals: list[Arrival], ends: list[float]) -> None:
     live = happened(in_batches(arrivals, [*ends, *EDGES]))
 

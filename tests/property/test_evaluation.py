@@ -31,7 +31,7 @@ from tests.building import Watch, a_rule, a_view, an_alarm
 EPOCH = 1_790_000_000.0
 LOOKS = 30
 """Looks in one gap between measures; more of them are of the same kind."""
-unhurried = settings(deadline=None, max_examples=60)
+unhurried = settings(deadline=None, max_examples=settings.default.max_examples * 6 // 10)
 
 ordering = st.sampled_from(
     [

@@ -238,6 +238,7 @@ async def in_memory(path: Path, dies_at: int, *, after: bool) -> tuple[Ending, i
         outside.close()
 
 
+@pytest.mark.slow
 async def test_a_dropped_controller_leaves_nothing_undone_in_the_memory_store(tmp_path: Path) -> None:
     expected, calls = await in_memory(tmp_path / "undisturbed", 0, after=False)
 

@@ -273,6 +273,7 @@ class Unmarked(Journal):
         return replies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

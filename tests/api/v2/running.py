@@ -23,6 +23,7 @@ from autoscaler.engine.run import Wake
 from autoscaler.engine.service import Service
 from autoscaler.errors import TrustScopedError
 from tests.api.running import begun
+from tests.api.standing import Standing
 
 NOW = 1_800_000_000.0
 PROJECT = "224b40564b204ac58bb4b4285c600ad8"
@@ -145,6 +146,24 @@ def _declared() -> Declarations:
     return load({"declared.yaml": DECLARED})
 
 
+def _app(service: Any, options: Options) -> FastAPI:
+    async def service_project() -> str:
+        return SERVICE_PROJECT
+
+    app = FastAPI(redoc_url=None)
+    app.include_router(router(service, replace(options, service_project=service_project)))
+    faults.install(app)
+    app.add_middleware(Authentication, authenticate=noauth())
+    app.add_middleware(RequestIds)
+    return app
+
+
+@cache
+def _shared() -> tuple[FastAPI, Standing, Standing]:
+    service, trusts = Standing(), Standing()
+    return _app(service, Options(trusts=trusts)), service, trusts
+
+
 @asynccontextmanager
 async def running(options: Options | None = None, *, keystone: bool = True) -> AsyncIterator[Api]:
     """A controller with declarations; its loops stand still."""
@@ -153,15 +172,11 @@ async def running(options: Options | None = None, *, keystone: bool = True) -> A
     controller, runner = await begun(_declared(), store, now, wake)
     service = Service(controller, runner)
 
-    async def service_project() -> str:
-        return SERVICE_PROJECT
-
-    options = replace(options or Options(), service_project=service_project, trusts=trusts if keystone else None)
-    app = FastAPI(redoc_url=None)
-    app.include_router(router(service, options))
-    faults.install(app)
-    app.add_middleware(Authentication, authenticate=noauth())
-    app.add_middleware(RequestIds)
+    if options or not keystone:
+        app = _app(service, replace(options or Options(), trusts=trusts if keystone else None))
+    else:
+        app, standing, their_trusts = _shared()
+        standing.present, their_trusts.present = lambda: service, lambda: trusts
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
         yield Api(app, client, service, store, controller, trusts, now)
