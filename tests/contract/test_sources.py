@@ -19,6 +19,7 @@ import pytest
 from amqtt.broker import Broker
 from structlog.testing import capture_logs
 
+from autoscaler.adapters.sources import link
 from autoscaler.adapters.sources.amqp import AmqpSource
 from autoscaler.adapters.sources.link import Tls
 from autoscaler.adapters.sources.memory import MemorySource
@@ -378,6 +379,23 @@ async def test_a_burst_arrives_whole_and_in_batches(bus: Bus) -> None:
     assert sorted(values) == list(range(5000))
     assert max(sizes) <= 2000
     assert len(sizes) < 5000
+
+
+async def test_no_more_is_taken_together_than_is_enough(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "TAKEN_BYTES", 3 * len(measure(10)))
+    await introduce(bus.source())
+    await bus.publish([measure(number) for number in range(10, 60)])
+    source = bus.source()
+    sizes: list[int] = []
+    async with listening(source) as deliveries:
+        async for delivery in deliveries:
+            sizes.append(len(delivery.batch.measures))
+            await delivery.ack()
+            if sum(sizes) == 50:
+                break
+
+        assert max(sizes) <= 3
+        assert source.waiting == 0
 
 
 async def test_closing_leaves_no_task_behind(bus: Bus) -> None:

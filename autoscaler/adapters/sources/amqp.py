@@ -23,7 +23,7 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from autoscaler.adapters.sources.decode import LIVE, Limits
-from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls
+from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls, enough
 from autoscaler.adapters.sources.trust import NOBODY, Trust
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Source
@@ -230,8 +230,10 @@ class _AmqpLink:
             await self._stirred.wait()
         if self._loss:
             raise TemporaryError(self._loss)
-        taken = list(self._inbox)
-        self._inbox.clear()
+        taken, size = [], 0
+        while self._inbox and not enough(size):
+            taken.append(self._inbox.popleft())
+            size += len(taken[-1].payload)
         return taken
 
     async def ack(self, received: Sequence[Received]) -> None:

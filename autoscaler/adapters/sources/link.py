@@ -25,6 +25,9 @@ REFUSED_DELAY: Final = 30.0
 """Seconds before asking again where the answer was no: credentials and permissions are mended by people."""
 STEADY: Final = 5.0
 """Seconds that a link must have stood to count as good; one that falls at once is made again ever more slowly."""
+TAKEN_BYTES: Final = 1024 * 1024
+"""Of messages that are taken together, but for the last of them: decoded they are ten times as much, and nothing else
+is done meanwhile."""
 
 _log = structlog.get_logger(__name__)
 
@@ -78,6 +81,11 @@ class Received:
     trusted: bool = False
 
 
+def enough(size_bytes: int) -> bool:
+    """Whether no further message is taken together with some that are so long."""
+    return size_bytes >= TAKEN_BYTES
+
+
 class Link(Protocol):
     """One connection to a broker, from its first message to its end."""
 
@@ -92,7 +100,7 @@ class Link(Protocol):
         ...
 
     async def take(self) -> Sequence[Received]:
-        """Everything that has arrived, at least one message.
+        """What has arrived, at least one message, and no more than are :func:`enough`.
 
         Raises:
             TemporaryError: the link is lost; so is what had arrived and was not taken, the broker sends it again.

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 
 from autoscaler.adapters.sources.decode import LIVE, Limits
-from autoscaler.adapters.sources.link import Link, LinkedSource, Received
+from autoscaler.adapters.sources.link import Link, LinkedSource, Received, enough
 from autoscaler.errors import TemporaryError
 from autoscaler.ports import Source
 
@@ -92,8 +92,14 @@ class _MemoryLink:
             await self.stirred.wait()
         if not self.alive:
             raise TemporaryError("the connection was lost")
-        self._in_hand = min(len(self._queue), self._at_most)
-        return [Received(payload, None) for payload in islice(self._queue, self._in_hand)]
+        taken, size = [], 0
+        for payload in islice(self._queue, self._at_most):
+            if enough(size):
+                break
+            taken.append(Received(payload, None))
+            size += len(payload)
+        self._in_hand = len(taken)
+        return taken
 
     async def ack(self, received: Sequence[Received]) -> None:
         if self.alive:

@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from autoscaler.adapters.sources.decode import LIVE, Limits
-from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls
+from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls, enough
 from autoscaler.adapters.sources.trust import NOBODY, Trust
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Source
@@ -247,8 +247,10 @@ class _MqttLink:
         except aiomqtt.MqttError as error:
             raise TemporaryError(f"the connection was lost: {error.__cause__ or error}") from error
         taken = [self._received(message)]
-        while len(taken) < self._at_most and not self._inbox.empty():
+        size = len(taken[0].payload)
+        while len(taken) < self._at_most and not enough(size) and not self._inbox.empty():
             taken.append(self._received(self._inbox.get_nowait()))
+            size += len(taken[-1].payload)
         return taken
 
     async def ack(self, received: Sequence[Received]) -> None:
