@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -268,7 +268,10 @@ class _Live:
                 raise
             self._refused(error)
         else:
+            before = await self._store.generation()
             await self._publish(declared, insist=False)
+            if before is not None and before[0] != declared.generation:
+                self._controller.was_declared(self._declared_in(before[1]))
         await self._adopt_published()
         await self._controller.restore()
         self._edges.time.heard(await self._store.now())
@@ -290,6 +293,14 @@ class _Live:
         for warning in (*declared.ignored, *warnings(declared)):
             log.warning("declared", note=str(warning))
         return declared
+
+    def _declared_in(self, documents: bytes) -> Collection[str]:
+        """Ids of the alarms in published declarations; none where another version wrote what this one cannot read."""
+        try:
+            return parse(documents, mixed_as_aodh=self._mixed_as_aodh).alarms
+        except DeclarationError as error:
+            log.warning("records of alarms that are gone may stay", error=str(error))
+            return ()
 
     async def _publish(self, declared: Declarations, *, insist: bool) -> None:
         was = await self._store.generation()

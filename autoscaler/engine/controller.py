@@ -252,6 +252,10 @@ class Controller:
             self._declared, self._complete = set(alarms), dict(alarms)
             self._known_groups, self.adopted = dict(groups), generation
 
+    def was_declared(self, alarm_ids: Iterable[str]) -> None:
+        """Have the next adoption forget these, where they are declared no more: others ran them before this began."""
+        self._declared.update(alarm_ids)
+
     def _list(self, alarm: Alarm, origin: str, now: float) -> None:
         """Have a declared alarm listed, unless nobody here tells of alarms."""
         if not self._dialect.key:
@@ -566,6 +570,8 @@ class Controller:
         seen = {number: answer.result() for number, answer in asked.items()}
         now = await self.store.now()
         due = await self._evaluator.observe(alarm, seen, now, self.sources, leased)
+        if item.key not in self.router.by_id:
+            self._evaluator.forget([item.key])
         self.listener.evaluated(1, None)
         following = now + self._probe_interval
         following = following if due is None else min(following, due)

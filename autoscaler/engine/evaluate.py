@@ -89,6 +89,10 @@ class Evaluator:
         self._ledger.forget(alarm_ids)
         self._warned.difference_update(alarm_ids)
 
+    def _forget_gone(self, router: Router, alarms: Iterable[Alarm]) -> None:
+        """Hold nothing of those that went while they were evaluated, whose records came back with the answers."""
+        self.forget([alarm.alarm_id for alarm in alarms if alarm.alarm_id not in router.by_id])
+
     def forget_windows(self, window_ids: Iterable[str]) -> None:
         """Hold nothing of windows that nobody looks at any more."""
         for window_id in window_ids:
@@ -118,6 +122,7 @@ class Evaluator:
         for look in looks:
             look.attempt = self._attempt(look, members, sources)
         await self._ledger.settle([look.attempt for look in looks if look.attempt is not None], leased)
+        self._forget_gone(router, [look.alarm for look in looks])
         for view in ready.values():
             view.late = None
         await self._finish(ready, looks, done)
@@ -129,6 +134,8 @@ class Evaluator:
         """The windows that may be evaluated now; the others come up by :meth:`due`, or by their mark if we die."""
         ready: dict[str, WindowView] = {}
         for window_id, view in views.items():
+            if window_id not in router.windows:
+                continue  # it vanished since it was written
             earliest = self._evaluated_at.get(window_id, -self._min_interval) + self._min_interval
             if view.asof < earliest and any(not _is_single(alarm) for alarm in router.watching(window_id)):
                 self._deferred[window_id] = earliest
@@ -254,6 +261,7 @@ class Evaluator:
                 if isinstance(alarm.rule, EventRule) and is_hit(alarm.rule, event)
             ]
             await self._ledger.settle(attempts, leased)
+            self._forget_gone(router, waiting)
         return asked
 
     def _heard(self, alarm: Alarm, event: Event, now: float) -> Attempt:

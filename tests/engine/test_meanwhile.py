@@ -93,6 +93,7 @@ async def test_an_alarm_that_is_removed_while_it_is_evaluated() -> None:
     await bench.follow()
 
     assert await bench.store.alarms([going]) == [None]
+    assert going not in bench.controller._evaluator._ledger._records
     assert await bench.state(staying) is AlarmState.ALARM
 
 
