@@ -335,6 +335,7 @@ class GroupPut:
         reconcile_at: Unix seconds at which the target is to be looked at; None leaves the time as it is.
         coalesce: the newest kept decision, being a hold of the same policy, reason, from and to, is replaced by this
             one, which counts both.
+        kept: seconds after which record and decisions go, unless there is another put; None keeps them.
     """
 
     name: str
@@ -344,6 +345,7 @@ class GroupPut:
     decision: Decision | None = None
     reconcile_at: float | None = None
     coalesce: bool = True
+    kept: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ HEAT = "heat:"
 """What the names of groups that Heat owns begin with."""
 KEPT = "heat"
 """Which group a policy moves, and which the stack of its members is, are kept as this."""
+KEPT_SECONDS = 30 * 86_400.0
+"""For which the record and the decisions of a group are kept after its last signal."""
 AWAY_RECHECK = 2.0
 """Seconds until a Heat that is away is asked again; an action that waits for it is not given up for that."""
 SHORTEST_WAIT = 0.1
@@ -381,7 +383,9 @@ class Signaller:
         record = replace(record, version=state.record.version + 1)
         # each action's end is told, however many end alike
         coalesce = said is None or said.reason not in _TOLD_EACH
-        put = GroupPut(name, state.record.version, state.freeze, record, decision, coalesce=coalesce)
+        # stacks come and go, and nobody says so; what people have said stays
+        kept = KEPT_SECONDS if record.paused is None else None
+        put = GroupPut(name, state.record.version, state.freeze, record, decision, coalesce=coalesce, kept=kept)
         answer = await self._store.put_group(put)
         match answer:
             case Changed():

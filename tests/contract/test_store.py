@@ -1364,6 +1364,26 @@ class TestGroups:
 
         assert await bench.other.put_group(put(0, decision(1, "scale"))) == AlreadyDecided(decision(1, "scale"))
 
+    async def test_what_is_kept_for_a_while_only_goes_after_it(self, bench: Bench) -> None:
+        await bench.store.put_group(put(0, decision(1, "scale"), kept=60.0))
+        assert len(await bench.other.decisions("web", limit=10)) == 1
+        await bench.store.put_group(put(1, kept=0.05))
+        bench.clock.now += 1.0  # of a store that goes by the test's clock; a server's goes by itself
+        await asyncio.sleep(0.3)
+
+        assert (await bench.other.group("web")).record == GroupRecord()
+        assert await bench.store.decisions("web", limit=10) == []
+        assert isinstance(await bench.store.put_group(put(0, decision(1, "scale"))), Put), "nor is it known as decided"
+
+    async def test_what_is_kept_for_a_while_stays_once_it_is_to_be_kept(self, bench: Bench) -> None:
+        await bench.store.put_group(put(0, kept=1.5))
+        await bench.store.put_group(put(1, decision(1, "scale")))
+        bench.clock.now += 2.0
+        await asyncio.sleep(1.7)
+
+        assert (await bench.other.group("web")).record.version == 2
+        assert len(await bench.store.decisions("web", limit=10)) == 1
+
     async def test_the_target_is_looked_at_when_it_was_asked_for(self, bench: Bench) -> None:
         await bench.store.put_group(put(0, reconcile_at=T + 9))
         await bench.store.put_group(put(1))

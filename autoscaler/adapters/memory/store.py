@@ -138,6 +138,7 @@ class _Group:
     record: GroupRecord = field(default_factory=GroupRecord)
     decisions: list[Decision] = field(default_factory=list)
     decided: dict[str, Decision] = field(default_factory=dict)
+    ends: float = math.inf
 
 
 @dataclass(slots=True)
@@ -522,16 +523,24 @@ class MemoryStore:
 
     async def group(self, name: str) -> GroupState:
         """See :class:`autoscaler.ports.Store`."""
-        return GroupState(self._groups.get(name, _Group()).record, self._frozen, self._clock())
+        return GroupState(self._known_group(name).record, self._frozen, self._clock())
+
+    def _known_group(self, name: str) -> _Group:
+        group = self._groups.get(name)
+        if group is not None and group.ends <= self._clock():
+            del self._groups[name]
+            group = None
+        return group or _Group()
 
     async def put_group(self, put: GroupPut) -> Put | AlreadyDecided | Changed:
         """See :class:`autoscaler.ports.Store`."""
-        group = self._groups.get(put.name, _Group())
+        group = self._known_group(put.name)
         if put.decision is not None and put.decision.id in group.decided:
             return AlreadyDecided(group.decided[put.decision.id])
         if put.expected != group.record.version or _token(put.freeze) != _token(self._frozen):
             return Changed(GroupState(group.record, self._frozen, self._clock()))
         self._groups[put.name] = group
+        group.ends = math.inf if put.kept is None else self._clock() + put.kept
         group.record = replace(put.record, version=max(put.record.version, put.expected + 1))
         if put.reconcile_at is not None:
             self._work.set(("group", put.name), put.reconcile_at)
@@ -539,7 +548,7 @@ class MemoryStore:
 
     async def decisions(self, name: str, *, limit: int) -> list[Decision]:
         """See :class:`autoscaler.ports.Store`."""
-        return self._groups.get(name, _Group()).decisions[:limit]
+        return self._known_group(name).decisions[:limit]
 
     async def freeze(self, freeze: Freeze | None) -> None:
         """See :class:`autoscaler.ports.Store`."""

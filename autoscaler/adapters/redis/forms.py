@@ -223,6 +223,7 @@ def put_asked(put: GroupPut) -> dict[str, Any]:
         "decision": [] if put.decision is None else [decision_asked(put.decision)],
         "coalesce": put.coalesce,
         "decisions": DECISIONS,
+        "kept": [] if put.kept is None else [math.ceil(put.kept * 1000)],
     }
 
 

@@ -46,6 +46,17 @@ end
 
 local PUT, DECIDED, CHANGED = 0, 1, 2
 
+-- Has all that is kept of a group end after so many milliseconds, or not.
+local function end_after(prefix, name, milliseconds)
+  for _, kind in ipairs({'group:', 'decisions:', 'decided:', 'decided-ids:'}) do
+    if milliseconds then
+      redis.call('PEXPIRE', prefix .. kind .. name, milliseconds)
+    else
+      redis.call('PERSIST', prefix .. kind .. name)
+    end
+  end
+end
+
 -- Compares and sets a group's record, with its decision and the time at which the target is to be looked at.
 register('put_group', function(keys, args)
   local prefix, now, ask = asked(keys, args)
@@ -64,6 +75,7 @@ register('put_group', function(keys, args)
     due_at(prefix, 'group:' .. ask.name, ask.reconcile_at[1])
   end
   local kept = decision and keep(prefix, ask.name, decision, ask.coalesce, ask.decisions) or ''
+  end_after(prefix, ask.name, ask.kept[1])
   return cmsgpack.pack({PUT, kept, {}})
 end)
 
