@@ -69,6 +69,7 @@ class ControllerProcess:
                 cwd=self.build,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # as the servers: a share of the machine of its own, where sessions have one
             )
 
     @property
