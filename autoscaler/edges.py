@@ -183,6 +183,7 @@ class Edges:
             authenticate=self._authenticate(),
             failures=Failures(settings.auth_failures, clock=asyncio.get_running_loop().time),
             metrics_open=settings.shows_metrics,
+            own_names=settings.auth is Auth.NOAUTH and not settings.auth_force,
             aodh=v2.Options(
                 alarm_max_actions=settings.alarm_max_actions,
                 project_alarm_quota=settings.project_alarm_quota,

@@ -187,7 +187,8 @@ class Settings(BaseSettings):
 
     auth: Auth = Auth.NOAUTH
     """Who may ask the API: `keystone` asks Keystone about every token; `tokens` knows those of a file; `noauth`
-    believes everybody's headers, so it serves this machine only."""
+    believes everybody's headers, so it serves this machine only, called by an address or `localhost`, since a page in
+    a browser can lead its own name here."""
 
     tokens: FilePath | None = None
     """File of the controller's own tokens, one on each line as `autoscaler token make` says it, by their hash; read
@@ -209,7 +210,8 @@ class Settings(BaseSettings):
     believed; nobody's where it is not set."""
 
     cors_origins: Words = ()
-    """Origins whose pages may ask the API, separated by commas."""
+    """Origins whose pages may ask the API, separated by commas; with `noauth` the API may be called by their names,
+    too."""
 
     keystone_url: str | None = None
     """Keystone, such as `https://keystone.example.org:5000/v3`; for `keystone`, and for actions and probes that need

@@ -13,7 +13,7 @@ from autoscaler import __version__
 from autoscaler.api import alarms, audit, condition, faults, groups, letters, measures, policies, senders, shadow, v2
 from autoscaler.api.authentication import METRICS, OPEN, Authentication, noauth
 from autoscaler.api.bounds import Bounds
-from autoscaler.api.callers import REQUEST_ID, RequestIds, SameOrigin
+from autoscaler.api.callers import REQUEST_ID, OwnNames, RequestIds, SameOrigin
 
 if TYPE_CHECKING:
     from autoscaler.api.failures import Failures
@@ -40,6 +40,7 @@ def create_app(
     authenticate: Authenticate | None = None,
     failures: Failures | None = None,
     metrics_open: bool = True,
+    own_names: bool = False,
     aodh: v2.Options | None = None,
     beside: Shadow | None = None,
 ) -> FastAPI:
@@ -55,6 +56,7 @@ def create_app(
         authenticate: who asks; None believes everybody's headers.
         failures: makes those wait who show many wrong tokens; None makes nobody wait.
         metrics_open: whether ``/metrics`` is shown to everybody.
+        own_names: whether it is asked by addresses and this machine's own name only, see :class:`OwnNames`.
         aodh: settings of Aodh's API.
         beside: of a controller that changes nothing.
     """
@@ -94,6 +96,8 @@ def create_app(
             allow_headers=["*"],
             expose_headers=[REQUEST_ID, "Location"],
         )
+    if own_names:
+        app.add_middleware(OwnNames, allowed=cors_origins)
     app.add_middleware(Bounds, sending=sending, refused=metrics.refused)
     app.add_middleware(RequestIds)
     return app

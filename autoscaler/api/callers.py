@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import uuid
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,6 +84,43 @@ class SameOrigin:
         if origin is None or "*" in self._allowed or origin in self._allowed:
             return True
         return urlsplit(origin).netloc == headers.get("host", "")
+
+
+class OwnNames:
+    """Refuses requests that call this machine by a name that is not its own.
+
+    A page may lead its own name to this machine, and is then of the same origin as the API; it cannot choose another
+    name to call it by. That name stands in ``Host``.
+
+    Args:
+        allowed: origins whose names may be used, too; ``*`` is every one.
+    """
+
+    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+        self._app = app
+        self._names = {urlsplit(origin).hostname for origin in allowed}
+        self._any = "*" in allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http" or self._any or self._may(Headers(scope=scope).get("host", "")):
+            await self._app(scope, receive, send)
+            return
+        message = "expected localhost or an address as the host; AUTOSCALER_CORS_ORIGINS names others"
+        await fault_at(scope["path"], 403, message)(scope, receive, send)
+
+    def _may(self, host: str) -> bool:
+        try:
+            parts = urlsplit(f"//{host}")
+            name = parts.hostname or ""
+            if parts.netloc != host or "@" in host:
+                return False
+            if not host or name in self._names or name == "localhost" or name.endswith(".localhost"):
+                return True
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
 
 
 def require(identity: Identity, role: str) -> None:

@@ -154,6 +154,7 @@ async def running(
     authenticate: Authenticate | None = None,
     failures: Failures | None = None,
     metrics_open: bool = True,
+    own_names: bool = False,
     tell_changes: bool = False,
     trusted: bool = False,
 ) -> AsyncIterator[Api]:
@@ -163,7 +164,7 @@ async def running(
     store, metrics, wake = ShakyStore(lambda: now[0]), Metrics(), Wake()
     controller, runner = await begun(load({"declared.yaml": declared}), store, now, wake, metrics, action=action)
     service = Service(controller, runner, Again(now=lambda: now[0]), tell_changes=tell_changes)
-    app, told = _application(tuple(cors_origins), trusted, metrics_open, failures is not None)
+    app, told = _application(tuple(cors_origins), trusted, metrics_open, own_names, failures is not None)
     told.service.present, told.metrics.present = lambda: service, lambda: metrics
     told.authenticate.present, told.failures.present = lambda: authenticate or noauth(), lambda: failures
     told.now, told.missing = now, missing
@@ -196,6 +197,7 @@ def _application(
     cors_origins: tuple[str, ...],
     trusted: bool,  # noqa: FBT001 - it is a key
     metrics_open: bool,  # noqa: FBT001
+    own_names: bool,  # noqa: FBT001
     limited: bool,  # noqa: FBT001
 ) -> tuple[FastAPI, _Told]:
     told = _Told()
@@ -213,6 +215,7 @@ def _application(
         authenticate=told.authenticate,
         failures=told.failures if limited else None,
         metrics_open=metrics_open,
+        own_names=own_names,
     )
     return app, told
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from autoscaler.errors import TemporaryError
 from autoscaler.ports import GroupState
 from tests.api.running import Api, running
@@ -93,6 +95,32 @@ async def test_a_page_of_another_origin_changes_nothing(api: Api) -> None:
     assert (foreign.status_code, foreign.json()["error"]["code"]) == (403, "forbidden")
     assert "access-control-allow-origin" not in foreign.headers
     assert own.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.example.org:8042", 403),
+        ("127.0.0.1.evil.example.org", 403),
+        ("evil.example.org@127.0.0.1", 403),
+        ("localhost.evil.example.org", 403),
+        ("[::1", 403),
+        ("[::1]:8042", 200),
+        ("127.0.0.1:8042", 200),
+        ("LOCALHOST:8042", 200),
+        ("ops.example.org", 200),
+    ],
+)
+async def test_a_page_that_leads_its_own_name_to_this_machine_learns_and_changes_nothing(
+    host: str, status: int
+) -> None:
+    """Such a page is of the API's own origin, as far as the browser and the ``Origin`` header tell."""
+    page = {"host": host, "origin": f"http://{host}"}
+    async with running(own_names=True, cors_origins=["https://ops.example.org"]) as api:
+        read = await api.client.get("/v1/groups", headers=page)
+        changed = await api.client.post("/v1/freeze", headers=page)
+
+        assert (read.status_code, changed.status_code) == (status, status)
 
 
 async def test_a_page_of_an_allowed_origin_may_ask_and_change() -> None:

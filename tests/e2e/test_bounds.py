@@ -70,7 +70,7 @@ def refused(controller: ControllerProcess, reason: str) -> float:
 def test_a_body_that_trickles_is_cut_off_in_time(controller: ControllerProcess) -> None:
     before, began = refused(controller, "too slow"), time.monotonic()
     with line(controller) as slow:
-        slow.say("POST /v1/measures HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n")
+        slow.say("POST /v1/measures HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n")
         for _ in range(4):
             slow.say("[")
             time.sleep(0.1)
@@ -85,7 +85,7 @@ def test_a_body_that_trickles_is_cut_off_in_time(controller: ControllerProcess) 
 def test_headers_that_trickle_are_cut_off_in_time(controller: ControllerProcess) -> None:
     began = time.monotonic()
     with line(controller) as slow:
-        slow.say("GET /healthz HTTP/1.1\r\nhost: a\r\n")
+        slow.say("GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
         for number in range(200):
             try:
                 slow.say(f"x-{number}: a\r\n")
@@ -101,8 +101,8 @@ def test_headers_that_trickle_are_cut_off_in_time(controller: ControllerProcess)
 def test_a_second_request_that_trickles_is_cut_off_too(controller: ControllerProcess) -> None:
     began = time.monotonic()
     with line(controller) as slow:
-        slow.say("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
-        slow.say("GET /healthz HTTP/1.1\r\nhost: a\r\n")
+        slow.say("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        slow.say("GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
         answer = slow.heard()
 
     assert answer.count("HTTP/1.1 200 ") == 1
@@ -117,7 +117,7 @@ def test_a_connection_that_says_nothing_is_hung_up_on(controller: ControllerProc
 def test_who_keeps_to_the_time_may_use_a_connection_for_longer(controller: ControllerProcess) -> None:
     with line(controller) as steady:
         for _ in range(5):
-            steady.say("POST /v1/measures HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n[")
+            steady.say("POST /v1/measures HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n[")
             time.sleep(SECONDS / 3)
             steady.say("]")
             answer = steady.socket.recv(65_536)
@@ -129,32 +129,40 @@ def test_who_keeps_to_the_time_may_use_a_connection_for_longer(controller: Contr
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        pytest.param("GET /healthz HTTP/1.1\r\nhost: a\r\nx: " + "a" * 40_000 + "\r\n\r\n", 431, id="long-header"),
-        pytest.param("GET /healthz HTTP/1.1\r\nhost: a\r\nx: " + "a" * 500_000, 431, id="endless-header"),
-        pytest.param("GET /healthz HTTP/1.1\r\nhost: a\r\n" + "x: a\r\n" * 101 + "\r\n", 431, id="many-headers"),
-        pytest.param("GET /" + "a" * 9000 + " HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", 414, id="long-path"),
-        pytest.param("GET /?" + "a" * 9000 + " HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", 414, id="long-query"),
-        pytest.param("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, id="tls"),
-        pytest.param("GET /healthz HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n", 400, id="negative"),
         pytest.param(
-            "POST /v1/measures HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+            "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: " + "a" * 40_000 + "\r\n\r\n", 431, id="long-header"
+        ),
+        pytest.param("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: " + "a" * 500_000, 431, id="endless-header"),
+        pytest.param(
+            "GET /healthz HTTP/1.1\r\nhost: localhost\r\n" + "x: a\r\n" * 101 + "\r\n", 431, id="many-headers"
+        ),
+        pytest.param(
+            "GET /" + "a" * 9000 + " HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", 414, id="long-path"
+        ),
+        pytest.param(
+            "GET /?" + "a" * 9000 + " HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", 414, id="long-query"
+        ),
+        pytest.param("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, id="tls"),
+        pytest.param("GET /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n", 400, id="negative"),
+        pytest.param(
+            "POST /v1/measures HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
             400,
             id="two-lengths",
         ),
         pytest.param(
-            "POST /v1/freeze HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\nconnection: close\r\n\r\n",
+            "POST /v1/freeze HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\nconnection: close\r\n\r\n",
             413,
             id="announced",
         ),
         pytest.param(
-            "POST /v1/freeze HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+            "POST /v1/freeze HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
             + ("4000\r\n" + "a" * 0x4000 + "\r\n") * 5
             + "0\r\n\r\n",
             413,
             id="in-pieces",
         ),
         pytest.param(
-            "POST /v1/measures HTTP/1.1\r\nhost: a\r\ncontent-length: 1100000\r\nconnection: close\r\n\r\n"
+            "POST /v1/measures HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1100000\r\nconnection: close\r\n\r\n"
             + " " * 1_100_000,
             413,
             id="measures",
@@ -181,7 +189,7 @@ def test_one_connection_too_many_is_told_to_come_back_and_frees_nobodys_place(co
         for _ in range(MOST + 10):
             stack.enter_context(line(controller))
         with line(controller) as late:
-            late.say("GET /v1/status HTTP/1.1\r\nhost: a\r\n\r\n")
+            late.say("GET /v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n")
             answer = late.heard()
     end = time.monotonic() + 20
     while time.monotonic() < end:
@@ -204,7 +212,7 @@ def test_whoever_takes_all_places_has_no_healthy_controller_restarted(controller
         answers = []
         for path in ("/healthz", "/readyz", "/healthz/../v1/status", "/v1/groups", "/healthz"):
             with line(controller) as probe:
-                probe.say(f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
+                probe.say(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")
                 answers.append(probe.heard())
 
     assert [answer.split()[1] for answer in answers] == ["200", "200", "503", "503", "200"]
@@ -220,6 +228,8 @@ def test_whoever_takes_all_places_has_no_healthy_controller_restarted(controller
 def test_slow_loris_keeps_nobody_else_waiting(controller: ControllerProcess) -> None:
     with ExitStack() as stack:
         for _ in range(MOST - 5):
-            stack.enter_context(line(controller)).say("POST /v1/measures HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n")
+            stack.enter_context(line(controller)).say(
+                "POST /v1/measures HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n"
+            )
         for _ in range(20):
             assert healthy(controller)
