@@ -39,6 +39,8 @@ PREFIXES: Final = ("", "/gnocchi")
 BUILD: Final = "4.7.1"
 """The Gnocchi whose answers these are; ``ceilometer-upgrade`` asks."""
 MAX_ATTRIBUTES: Final = 60
+MAX_METRICS: Final = 1000
+"""Of a resource, made by name; and its parts that are found again, of which the newest count."""
 NAME_LENGTH: Final = 255
 VALUE_LENGTH: Final = 1024
 
@@ -387,6 +389,7 @@ class GnocchiEndpoints:
         )
         made = _changed(made, {name: value for name, value in document.items() if name != "id"})
         metrics = _wanted(document.get("metrics") or {})
+        _check_metrics(metrics)
         made = msgspec.structs.replace(made, metrics={name: _metric_id(key, name) for name in metrics})
         await self._keep_metrics(key, made, metrics)
         await self._keep(key, made)
@@ -456,7 +459,7 @@ class GnocchiEndpoints:
             return
         parts = await self._parts(asked, whole)
         if resource.id not in parts:
-            noted = msgspec.json.encode([*parts, resource.id])
+            noted = msgspec.json.encode([*parts, resource.id][-MAX_METRICS:])
             await self._service.keep("resource parts", {asked.key(whole): noted})
 
     # --- metrics -----------------------------------------------------------------------------------------------------
@@ -488,6 +491,7 @@ class GnocchiEndpoints:
             raise WrongError(409, f"Named metric {again[0]} already exists")
         ids = {name: _metric_id(key, name) for name in wanted}
         resource = msgspec.structs.replace(found[key], metrics={**found[key].metrics, **ids})
+        _check_metrics(resource.metrics)
         made = await self._keep_metrics(key, resource, wanted)
         await self._keep(key, resource)
         shown = [_shown_metric(metric, resource) for metric in made]
@@ -629,6 +633,11 @@ def _wanted(document: object) -> dict[str, str]:
         _name("metric", name): _text("unit", metric.get("unit")) if isinstance(metric, dict) else ""
         for name, metric in document.items()
     }
+
+
+def _check_metrics(metrics: Mapping[str, str]) -> None:
+    if len(metrics) > MAX_METRICS:
+        raise WrongError(400, _invalid(f"{len(metrics)} metrics; at most {MAX_METRICS} are taken of a resource"))
 
 
 def _changed(resource: Resource, document: Mapping[str, Any]) -> Resource:

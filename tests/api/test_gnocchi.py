@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from autoscaler.api.gnocchi import MAX_METRICS
 from autoscaler.ports import Batch
 from tests.api.running import NOW
 from tests.api.senders import Senders, keystone, noauth, sending
@@ -176,6 +177,17 @@ async def test_a_metric_is_made_for_a_resource_and_shown(senders: Senders) -> No
     assert (made_here.status_code, again.status_code) == (200, 409)
     assert again.json()["description"] == "Named metric cpu already exists"
     assert [shown.json()] == made_here.json()
+
+
+async def test_a_resource_has_so_many_metrics_and_no_more(senders: Senders) -> None:
+    """They are kept, and a body of one request holds a hundred thousand."""
+    many = {f"m{number}": {} for number in range(MAX_METRICS)}
+    at_once = await senders.client.post("/v1/resource/instance", json=resource(metrics={**many, "last": {}}))
+    await made(senders, metrics=many)
+    later = await senders.client.post(f"/v1/resource/instance/{VM}/metric", json={"last": {}})
+
+    assert (at_once.status_code, later.status_code) == (400, 400)
+    assert "at most 1000 are taken of a resource" in later.text
 
 
 async def test_a_metric_may_stand_alone(senders: Senders) -> None:

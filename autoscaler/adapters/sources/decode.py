@@ -181,6 +181,8 @@ def _one_by_one(payload: bytes, now: float, *, trusted: bool, limits: Limits) ->
         lines = _lines(payload)
         if len(lines) < 2 or payload.lstrip()[:1] == b"[":
             return refused(payload, error.rejection, error.detail)
+        if len(lines) > limits.max_measures:  # before each of them is looked at: half a million take seconds
+            return refused(payload, Rejection.TOO_LONG, f"{len(lines)} lines; at most {limits.max_measures} are taken")
         elements = [_line(line) for line in lines]
         if all(isinstance(element, Undecoded) for element in elements):
             return refused(payload, error.rejection, error.detail)  # one broken thing, not many

@@ -93,7 +93,8 @@ class GnocchiDecoder:
         rejected: list[Undecoded] = []
         number = 0
         try:
-            for owner, metric, unit, measures in parts(parsed(body)):
+            for count, (owner, metric, unit, measures) in enumerate(parts(parsed(body)), 1):
+                check_number(count, self._limits)  # they may be empty
                 points = []
                 for measure in _list(measures):
                     try:

@@ -226,6 +226,14 @@ def test_a_broken_line_never_stops_its_neighbours(line: bytes) -> None:
     assert [(fault.index, fault.rejection) for fault in result.rejected] == [(1, Rejection.UNDECODABLE)]
 
 
+def test_lines_of_nothing_are_refused_before_each_is_looked_at() -> None:
+    few = Limits(max_measures=3)
+
+    assert [each.rejection for each in decoded(b"x\n" * 3, limits=few).rejected] == [Rejection.UNDECODABLE]
+    (too_many,) = decoded(b"x\n" * 4, limits=few).rejected
+    assert (too_many.rejection, too_many.index) == (Rejection.TOO_LONG, None)
+
+
 def test_a_broken_object_over_many_lines_is_one_fault() -> None:
     (fault,) = decoded(json.dumps(wire(), indent=2).encode()[:-1]).rejected
 

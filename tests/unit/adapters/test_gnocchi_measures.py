@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler.adapters.sources.decode import LIVE
 from autoscaler.adapters.sources.gnocchi import GnocchiDecoder, Points
 from autoscaler.errors import Rejection
 
@@ -103,6 +104,14 @@ def test_a_body_of_another_shape_is_refused_whole(body: bytes) -> None:
 
     assert list(found.series) == []
     assert [each.index for each in found.rejected] == [None]
+
+
+def test_series_without_measures_are_counted_too() -> None:
+    body = {"vm-1": {str(number): [] for number in range(LIVE.max_measures + 1)}}
+
+    found = DECODER.by_resource(json.dumps(body).encode(), NOW)
+
+    assert (list(found.series), [each.rejection for each in found.rejected]) == ([], [Rejection.TOO_LONG])
 
 
 @given(
