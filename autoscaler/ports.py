@@ -635,8 +635,8 @@ class Store(Protocol):
     async def hold(self, items: Sequence[WorkItem], *, lease: float) -> list[WorkItem | None]:
         """Lease work for ``lease`` seconds from now, each as it is now leased; in the order asked.
 
-        None for what is not leased as ``item.leased_until`` says (0 asks for no such time): it was marked, claimed or
-        finished meanwhile, and is left as it is.
+        None for what is not leased as ``item.leased_until`` says (0 asks for no such time): it was marked, claimed,
+        put off or finished meanwhile, and is left as it is.
         """
         ...
 

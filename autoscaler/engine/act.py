@@ -141,11 +141,13 @@ class Actor:
         self._deadline = deadline
         self._jitter = jitter
 
-    async def drain(self, lane: str) -> None:
-        """Carry out a lane that was claimed. Raises as :meth:`carry_out`."""
+    async def drain(self, lane: str) -> bool:
+        """Carry out a lane that was claimed; False where nothing was in it. Raises as :meth:`carry_out`."""
         row = await self._store.head(lane)
-        if row is not None:
-            await self.carry_out(row)
+        if row is None:
+            return False
+        await self.carry_out(row)
+        return True
 
     async def carry_out(self, head: OutboxRow) -> None:
         """Carry out a leased lane's rows from its head on, until it is empty or a row must be tried later.

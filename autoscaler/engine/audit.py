@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from autoscaler.engine.cadf import event
-from autoscaler.engine.leases import LEASE
+from autoscaler.engine.leases import LEASE, Head
 from autoscaler.engine.ledger import Leased
 from autoscaler.engine.tell import NOTIFICATION
 from autoscaler.errors import TemporaryError
@@ -131,9 +132,10 @@ class Audit:
             created=now,
             declared=True,
         )
+        asked = time.monotonic()
         queued = await self._store.revive(row, entry.event_id, lease=LEASE)
         if queued is not None and queued.lanes:
-            self._leased(row)
+            self._leased(Head(row, asked))
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

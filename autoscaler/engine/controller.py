@@ -25,7 +25,7 @@ from autoscaler.engine.act import Actor as LaneActor
 from autoscaler.engine.catalogue import Catalogue, Dialect, Listing
 from autoscaler.engine.evaluate import Evaluated, Evaluator
 from autoscaler.engine.ingest import Ingest, Written
-from autoscaler.engine.leases import LEASE, Leases
+from autoscaler.engine.leases import LEASE, Head, Leases
 from autoscaler.engine.ledger import Leased
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router, Touched
@@ -288,11 +288,12 @@ class Controller:
 
     async def accept(self, acceptance: Acceptance, leased: Leased) -> bool:
         """Put somebody's word into force; False when the alarm's record was another than expected."""
+        asked = time.monotonic()
         (answer,) = await self.store.accept([acceptance], lease=LEASE)
         if not isinstance(answer, Accepted):
             return False
         for lane in answer.lanes:
-            leased(next(row for row in acceptance.rows if row.lane == lane))
+            leased(Head(next(row for row in acceptance.rows if row.lane == lane), asked))
         return True
 
     async def restore(self) -> None:
@@ -548,7 +549,8 @@ class Controller:
         """
         match item.kind:
             case "lane":
-                await self._actor.drain(item.key)
+                if not await self._actor.drain(item.key):
+                    await self.leases.finish(item, None)
             case "group":
                 await self.scaler.reconcile(self.plan, item)
             case "schedule":
@@ -595,9 +597,9 @@ class Controller:
         """Store how often alarms were evaluated. Raises TemporaryError."""
         await self._evaluator.tally()
 
-    async def carry_out(self, head: OutboxRow) -> None:
+    async def carry_out(self, head: Head) -> None:
         """Carry out a lane that this replica has leased, from its head on."""
-        await self._actor.carry_out(head)
+        await self._actor.carry_out(head.row)
 
     def _alarm(self, alarm_id: str) -> Alarm | None:
         return self.router.by_id.get(alarm_id)

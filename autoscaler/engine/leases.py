@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from autoscaler.errors import TemporaryError
-from autoscaler.ports import Store, WorkItem
+from autoscaler.ports import OutboxRow, Store, WorkItem
 
 LEASE: Final = 4.0
 """Seconds for which work is this replica's since it last said so; another takes it up after that."""
 RENEWAL: Final = 1.0
 """Seconds between two times of saying so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a lane that is leased to this replica since it was made non-empty.
+
+    Attributes:
+        asked: seconds by the monotonic clock, before it was asked for: it may have been leased no later than then.
+    """
+
+    row: OutboxRow
+    asked: float
 
 
 @dataclass(eq=False, slots=True)
@@ -27,6 +40,11 @@ class _Held:
 
     item: WorkItem
     deadline: asyncio.Timeout | None
+
+    def is_over(self, now: float) -> bool:
+        """Whether whoever is at it has been stopped by now, or is about to be."""
+        when = None if self.deadline is None else self.deadline.when()
+        return when is not None and when <= now
 
 
 class Leases:
@@ -41,28 +59,36 @@ class Leases:
         self._held: dict[tuple[str, str], _Held] = {}
 
     @asynccontextmanager
-    async def held(self, item: WorkItem) -> AsyncIterator[None]:
-        """Hold an item that was just leased to this replica until the block ends.
+    async def held(self, item: WorkItem, asked: float) -> AsyncIterator[None]:
+        """Hold an item that was leased to this replica until the block ends.
+
+        Args:
+            asked: seconds by the monotonic clock, before it was asked for: it may have been leased no later than then.
 
         Raises:
-            TemporaryError: it was lost meanwhile, being a lane; another may be at it.
+            TemporaryError: it is lost, being a lane, or was before anything was begun; another may be at it.
         """
         if item.kind != "lane" and not item.leased_until:
             yield  # looked at by itself, leased by nobody
             return
         place = (item.kind, item.key)
-        # it was leased before this was called, but not long ago
-        deadline = asyncio.timeout(LEASE - RENEWAL if item.kind == "lane" else None)
+        left = asked + LEASE - time.monotonic()
+        if item.kind == "lane" and left <= 0:
+            raise TemporaryError(f"{item.kind} {item.key}: the lease ran out before it was known here")
+        deadline = asyncio.timeout(left if item.kind == "lane" else None)
+        held = _Held(item, deadline if item.kind == "lane" else None)
         try:
             async with deadline:
-                self._held[place] = _Held(item, deadline if item.kind == "lane" else None)
+                self._held[place] = held
                 yield
         except TimeoutError as error:
             if deadline.expired():
                 raise TemporaryError(f"{item.kind} {item.key}: the lease ran out") from error
             raise
         finally:
-            self._held.pop(place, None)
+            # a lane that was emptied may have been leased anew before this one has heard of it
+            if self._held.get(place) is held:
+                del self._held[place]
 
     async def finish(self, item: WorkItem, next_due: float | None) -> None:
         """As :meth:`autoscaler.ports.Store.finish`, by the lease as it was renewed since."""
@@ -73,7 +99,7 @@ class Leases:
         """Say of everything in hand that it is. Raises TemporaryError."""
         clock = asyncio.get_running_loop().time
         # one whose time is over, since this process has slept, is not brought back
-        held = [each for each in self._held.values() if each.deadline is None or _is_ahead(each.deadline, clock())]
+        held = [each for each in self._held.values() if not each.is_over(clock())]
         if not held:
             return
         # a lane's lease begins anew with each of its rows: it is held whatever time it says
@@ -87,10 +113,5 @@ class Leases:
                 continue  # marked meanwhile, to be looked at again, or done with
             each.item = item
             still = self._held.get((each.item.kind, each.item.key)) is each  # else it was done with meanwhile
-            if still and each.deadline is not None and _is_ahead(each.deadline, clock()):
+            if still and each.deadline is not None and not each.is_over(clock()):
                 each.deadline.reschedule(begun + LEASE)
-
-
-def _is_ahead(deadline: asyncio.Timeout, now: float) -> bool:
-    when = deadline.when()
-    return when is not None and when > now

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import assert_never
 
 from autoscaler.alarms.alarm import AlarmRecord
-from autoscaler.engine.leases import LEASE
-from autoscaler.ports import Acceptance, Accepted, OutboxRow, Retry, Stale, Store
+from autoscaler.engine.leases import LEASE, Head
+from autoscaler.ports import Acceptance, Accepted, Retry, Stale, Store
 
 MAX_RETRIES = 20
 """Lost races for one alarm in one round."""
 
-Leased = Callable[[OutboxRow], None]
+Leased = Callable[[Head], None]
 """Told of the head of each lane that was made non-empty, as soon as it is leased to us."""
 
 
@@ -80,6 +81,7 @@ class Ledger:
 
     async def _accept(self, tried: Sequence[tuple[Attempt, Acceptance]], leased: Leased) -> list[Attempt]:
         """Those that were not quick enough."""
+        asked = time.monotonic()
         try:
             answers = await self._store.accept([acceptance for _, acceptance in tried], lease=LEASE)
         except BaseException:
@@ -93,7 +95,7 @@ class Ledger:
                     attempt.settled = True
                     attempt.accepted(acceptance)
                     for lane in lanes:
-                        leased(next(row for row in acceptance.rows if row.lane == lane))
+                        leased(Head(next(row for row in acceptance.rows if row.lane == lane), asked))
                 case Stale():
                     # whoever was faster changed the record; it is read afresh next time
                     self._records.pop(attempt.alarm_id, None)

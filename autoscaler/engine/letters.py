@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from autoscaler.engine.audit import Audit, Change
-from autoscaler.engine.leases import LEASE
+from autoscaler.engine.leases import LEASE, Head
 from autoscaler.engine.ledger import Leased
 from autoscaler.ports import OutboxRow
 
@@ -133,11 +134,12 @@ class Letters:
             return Handled(letter.id, Fate.REFUSED, "its row cannot be read")
         now = await self._store.now()
         row = msgspec.structs.replace(row, created=now, attempts=0, repeat=False)
+        asked = time.monotonic()
         revived = await self._store.revive(row, letter.id, lease=LEASE)
         if revived is None:
             return Handled(letter.id, Fate.GONE, "it was replayed before")
         if revived.lanes:
-            self._leased(row)
+            self._leased(Head(row, asked))
         return Handled(letter.id, Fate.REPLAYED)
 
     async def _taken_again(self, letter: DeadLetter) -> Handled:

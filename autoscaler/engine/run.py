@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,11 +16,11 @@ import structlog
 from autoscaler.alarms.evaluation import Sources
 from autoscaler.alarms.events import KEPT_EVENTS
 from autoscaler.engine.controller import Controller
-from autoscaler.engine.leases import RENEWAL
+from autoscaler.engine.leases import RENEWAL, Head
 from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import STATE_FORM, Batch, Claimed, Heartbeat, OutboxRow, Source, WorkItem
+from autoscaler.ports import STATE_FORM, Batch, Claimed, Heartbeat, Source, WorkItem
 
 log = structlog.get_logger()
 
@@ -147,8 +148,8 @@ class Runner:
         self._lanes: asyncio.TaskGroup | None = None
         self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()
-        # what is being done, with what came up again meanwhile
-        self._in_hand: dict[tuple[str, str], WorkItem | None] = {}
+        # what is being done, with what came up again meanwhile and when that was asked for
+        self._in_hand: dict[tuple[str, str], tuple[WorkItem, float] | None] = {}
         # until the sources have been heard of, what is missing is not believed
         controller.sources = Sources(caught_up=not sources, max_hold=max_hold)
 
@@ -316,7 +317,7 @@ class Runner:
                 self.store_error = ""
                 return answer
 
-    def carry_out(self, head: OutboxRow) -> None:
+    def carry_out(self, head: Head) -> None:
         """Carry out a lane that was just leased to this replica; one that is ending leaves it to its lease."""
         if self._lanes is None:
             return
@@ -326,14 +327,14 @@ class Runner:
         except RuntimeError:  # all lanes have ended
             carrying.close()
 
-    async def _carry_out(self, head: OutboxRow) -> None:
-        key = ("lane", head.lane)
+    async def _carry_out(self, head: Head) -> None:
+        key = ("lane", head.row.lane)
         self._in_hand[key] = None
         try:
-            async with self.controller.leases.held(WorkItem("lane", head.lane, 0.0)):
+            async with self.controller.leases.held(WorkItem("lane", head.row.lane, 0.0), head.asked):
                 await self.controller.carry_out(head)
         except TemporaryError as error:
-            log.warning("lane put off", row=head.id, error=str(error))
+            log.warning("lane put off", row=head.row.id, error=str(error))
         finally:
             self._in_hand.pop(key, None)
 
@@ -342,7 +343,7 @@ class Runner:
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
-                claimed = await self._claimed()
+                asked, claimed = await self._claimed()
                 self._look_at_clock(claimed.now)
                 windows = [item.key for item in claimed.items if item.kind == "window"]
                 if windows:
@@ -351,16 +352,17 @@ class Runner:
                     if item.kind == "window":
                         continue
                     if (item.kind, item.key) in self._in_hand:
-                        self._in_hand[item.kind, item.key] = item
+                        self._in_hand[item.kind, item.key] = (item, asked)
                     else:
                         self._in_hand[item.kind, item.key] = None
-                        group.create_task(self._do(item))
+                        group.create_task(self._do(item, asked))
                 await self._wake.sleep(claimed.now, claimed.next_due)
 
-    async def _claimed(self) -> Claimed:
-        """What is due, as soon as the store can be reached."""
+    async def _claimed(self) -> tuple[float, Claimed]:
+        """What is due, as soon as the store can be reached, and when it was asked."""
         pause = FIRST_RETRY
         while True:
+            asked = time.monotonic()
             try:
                 claimed = await self.controller.claim()
             except TemporaryError as error:
@@ -370,28 +372,28 @@ class Runner:
                 pause = min(LONGEST_RETRY, pause * 2)
             else:
                 self.store_error = ""
-                return claimed
+                return asked, claimed
 
     async def _look(self, windows: Sequence[str]) -> None:
         # a controller that is ending leaves them to their marks
         with contextlib.suppress(TemporaryError):
             await self.submit((), windows)
 
-    async def _do(self, item: WorkItem) -> None:
+    async def _do(self, item: WorkItem, asked: float) -> None:
         """Do it, and again if it came up meanwhile: what is decided during a look at the target does not wait."""
         key = (item.kind, item.key)
-        again: WorkItem | None = item
+        again: tuple[WorkItem, float] | None = (item, asked)
         try:
             while again is not None:
                 self._in_hand[key] = None
-                await self._done(again)
+                await self._done(*again)
                 again = self._in_hand.get(key)
         finally:
             self._in_hand.pop(key, None)
 
-    async def _done(self, item: WorkItem) -> None:
+    async def _done(self, item: WorkItem, asked: float) -> None:
         try:
-            async with self.controller.leases.held(item):
+            async with self.controller.leases.held(item, asked):
                 await self.controller.do(item, self.carry_out)
         except TemporaryError as error:
             log.warning("work put off", kind=item.kind, key=item.key, error=str(error))

@@ -15,9 +15,10 @@ from autoscaler.alarms.evaluation import Transition
 from autoscaler.declarations import Declarations
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
+from autoscaler.engine.leases import Head
 from autoscaler.engine.listen import Silence
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import Claimed, OutboxRow
+from autoscaler.ports import Claimed
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.guards import iso
 from autoscaler.simulation.plant import Plant
@@ -148,7 +149,7 @@ class World:
                 await self.controller.do(item)
 
     async def _evaluate(self, written: Written) -> None:
-        heads: list[OutboxRow] = []
+        heads: list[Head] = []
         await self.controller.evaluate(written, heads.append)
         for head in heads:
             await self.controller.carry_out(head)

@@ -518,6 +518,20 @@ class TestWork:
         assert held == [WorkItem("lane", "a|log://", T, T + LEASE + 9), None]
         assert (await bench.store.claim(limit=10, lease=LEASE)).next_due == T + LEASE + 9
 
+    async def test_a_lane_that_was_put_off_is_held_by_nobody_until_it_is_claimed(self, bench: Bench) -> None:
+        row = OutboxRow(id="a:1:0", alarm_id="a", url="log://", body={}, created=T)
+        await bench.store.revive(row, "once", lease=LEASE)
+        await bench.store.undelivered(row.lane, row.id, retry_at=T + 1)
+
+        late = await bench.other.hold([WorkItem("lane", row.lane, T)], lease=LEASE)
+        bench.clock.now = T + 1
+        claimed = await bench.store.claim(limit=10, lease=LEASE)
+        (held,) = await bench.other.hold([WorkItem("lane", row.lane, T)], lease=LEASE + 1)
+
+        assert late == [None]
+        assert list(claimed.items) == [WorkItem("lane", row.lane, T + 1, T + 1 + LEASE)]
+        assert held == WorkItem("lane", row.lane, T, T + 2 + LEASE)
+
     async def test_without_work_nothing_is_due(self, bench: Bench) -> None:
         claimed = await bench.store.claim(limit=10, lease=LEASE)
 

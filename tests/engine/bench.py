@@ -17,10 +17,11 @@ from autoscaler.app import adopt
 from autoscaler.declarations import load
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
+from autoscaler.engine.leases import Head
 from autoscaler.engine.listen import Listener, Silence
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import OutboxRow, Probe, Undecoded
+from autoscaler.ports import Probe, Undecoded
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.group import Group, GroupRecord
 from tests.engine.heat_twin import HeatTwin
@@ -111,7 +112,7 @@ class Bench:
         await self.work()
 
     async def hear(self, events: Sequence[Event]) -> None:
-        heads: list[OutboxRow] = []
+        heads: list[Head] = []
         await self.controller.hear(events, heads.append)
         for head in heads:
             await self.controller.carry_out(head)
@@ -180,14 +181,14 @@ class Bench:
             await self._evaluate(controller, await controller.write((), windows))
         for item in claimed.items:
             if item.kind != "window":
-                heads: list[OutboxRow] = []
+                heads: list[Head] = []
                 await controller.do(item, heads.append)
                 for head in heads:
                     await controller.carry_out(head)
         return self.now if claimed.items else claimed.next_due
 
     async def _evaluate(self, controller: Controller, written: Written) -> None:
-        heads: list[OutboxRow] = []
+        heads: list[Head] = []
         await controller.evaluate(written, heads.append)
         for head in heads:
             await controller.carry_out(head)

@@ -18,7 +18,7 @@ from autoscaler.errors import (
     TrustGoneError,
 )
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import OutboxRow
+from autoscaler.ports import OutboxRow, WorkItem
 from tests.engine.bench import Bench
 
 ALARMS = """
@@ -204,3 +204,15 @@ async def test_what_waits_for_its_time_is_never_too_old() -> None:
         await there.work()
 
     assert await there.store.dead_letters("action", limit=10) == []
+
+
+async def test_a_lane_that_was_marked_after_its_last_row_is_not_looked_at_for_ever() -> None:
+    there = Bench(ALARMS)
+    await there.begin()
+    await there.store.mark([WorkItem("lane", "over|log://", there.now)])
+    for item in (await there.controller.claim()).items:
+        if item.kind == "lane":
+            await there.controller.do(item)
+    there.now += 3600
+
+    assert [item for item in (await there.store.claim(limit=100, lease=1.0)).items if item.kind == "lane"] == []

@@ -23,9 +23,9 @@ from autoscaler.alarms.evaluation import Transition
 from autoscaler.declarations import load
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
+from autoscaler.engine.leases import Head
 from autoscaler.engine.listen import Silence
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import OutboxRow
 from autoscaler.scaling.decision import Decision
 from autoscaler.simulation.plant import Plant
 from autoscaler.simulation.world import World
@@ -126,7 +126,7 @@ class Run:
                 self.now = until if claimed.next_due is None else max(self.now, min(until, claimed.next_due))
 
     async def _evaluate(self, written: Written) -> None:
-        heads: list[OutboxRow] = []
+        heads: list[Head] = []
         await self._controller.evaluate(written, heads.append)
         for head in heads:
             await self._controller.carry_out(head)

@@ -20,6 +20,7 @@ from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.declarations import Declarations
 from autoscaler.engine.controller import Controller
+from autoscaler.engine.leases import Head
 from autoscaler.engine.listen import Silence
 from autoscaler.engine.route import Router
 from autoscaler.engine.scale import Plan
@@ -224,7 +225,7 @@ class Replica:
         del self._around.in_hand[self.name]
 
     async def _evaluate(self, written: Any) -> None:
-        heads: list[OutboxRow] = []
+        heads: list[Head] = []
         await self._controller.evaluate(written, heads.append)
         for head in heads:
             await self._controller.carry_out(head)

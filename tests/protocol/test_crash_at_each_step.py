@@ -22,10 +22,11 @@ from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.alarms.alarm import AlarmRecord
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.ingest import Written
+from autoscaler.engine.leases import Head
 from autoscaler.engine.listen import Silence
 from autoscaler.engine.route import Router
 from autoscaler.measures.series import unpack
-from autoscaler.ports import HistoryEntry, OutboxRow, Store, WindowWrite
+from autoscaler.ports import HistoryEntry, Store, WindowWrite
 from autoscaler.scaling.decision import Decision
 from autoscaler.scaling.group import GroupRecord
 from tests.protocol.outside import Members, Outside, Receiver
@@ -126,7 +127,7 @@ class Life:
         self._outside.say("now", self._clock[0])
 
     async def _evaluate(self, written: Written) -> None:
-        heads: list[OutboxRow] = []
+        heads: list[Head] = []
         await self._controller.evaluate(written, heads.append)
         for head in heads:
             await self._controller.carry_out(head)

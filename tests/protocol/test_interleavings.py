@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from autoscaler.engine.leases import Head
 from autoscaler.measures.series import unpack
 from autoscaler.ports import (
     Acceptance,
@@ -54,7 +55,7 @@ async def _prepare(store: Journal, time: Callable[[float], None]) -> None:
     one = controller("before", store, Surroundings(2, {}), lambda _: None)
     await one.adopt("scene", declarations.alarms, declarations.groups, declarations.policies, declarations.schedules)
     time(160.0)
-    heads: list[OutboxRow] = []
+    heads: list[Head] = []
     await one.evaluate(await one.write(BEFORE), heads.append)
     for now in (200.0,):
         time(now)

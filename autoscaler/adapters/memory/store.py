@@ -501,13 +501,20 @@ class MemoryStore:
         until = self._clock() + lease
         held: list[WorkItem | None] = []
         for item in items:
-            due = self._work.get((item.kind, item.key))
-            if due is None or item.leased_until not in (0.0, due):
-                held.append(None)
-            else:
+            if self._is_leased(item):
                 self._work.set((item.kind, item.key), until)
                 held.append(dataclasses.replace(item, leased_until=until))
+            else:
+                held.append(None)
         return held
+
+    def _is_leased(self, item: WorkItem) -> bool:
+        """Whether work is leased as somebody says who has it in hand, and not put off."""
+        due = self._work.get((item.kind, item.key))
+        if item.leased_until:
+            return due == item.leased_until
+        lane = self._lanes.get(item.key) if item.kind == "lane" else None
+        return due is not None and not (lane is not None and lane.waiting)
 
     async def finish(self, items: Sequence[WorkItem], next_due: float | None) -> None:
         """See :class:`autoscaler.ports.Store`."""

@@ -15,15 +15,23 @@ register('mark', function(keys, args)
   return ''
 end)
 
--- {lease, {{kind, key, leased until}, …}}: leases work anew where it is still leased until then, or (0) at any time; until
--- when it is now, 0 where it is not.
+-- Whether work is leased as somebody says who has it in hand: until then, or (0) until any time, and not put off.
+local function is_leased(prefix, kind, key, due, leased_until)
+  if leased_until ~= 0 then
+    return leased_until == due
+  end
+  return due and not (kind == 'lane' and redis.call('SISMEMBER', prefix .. 'waiting', key) == 1)
+end
+
+-- {lease, {{kind, key, leased until}, …}}: leases work anew where it is leased like that; until when it is now, 0 where
+-- it is not.
 register('hold', function(keys, args)
   local prefix, now, ask = asked(keys, args)
   local times = {}
   for i, work in ipairs(ask[2]) do
     local item, leased_until = work[1] .. ':' .. work[2], work[3]
     local due = tonumber(redis.call('ZSCORE', prefix .. 'work', item))
-    if due and (leased_until == 0 or leased_until == due) then
+    if is_leased(prefix, work[1], work[2], due, leased_until) then
       times[i] = now + ask[1]
       due_at(prefix, item, times[i])
     else
