@@ -35,7 +35,8 @@ HISTORY_ENTRIES = 1000
 """How many are kept per alarm."""
 DECISIONS = 1000
 """How many are kept per group, and how many ids are known as decided."""
-LETTER_KINDS = ("measure", "event", "notice", "action")
+ACTION = "action"
+LETTER_KINDS = ("measure", "event", "notice", ACTION)
 """What dead letters are of."""
 AUDITS = 10_000
 """Changes that are kept."""
@@ -802,7 +803,9 @@ class Store(Protocol):
         """All that an export holds, one after another, while others go on working: each entity as of one moment.
 
         Windows are left out, since what is measured comes again, and so are due times. Changes and dead letters come
-        before alarms.
+        before alarms, and actions that were buried meanwhile after them: so an action that is on its way from one to
+        the other is in the one, or the other, or both. Raises TemporaryError also at the end, where something that was
+        moved from one server to another may be missing.
         """
         ...
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.memory import store as memory_store
-from autoscaler.adapters.redis import RedisStore
+from autoscaler.adapters.redis import RedisStore, saving
 from autoscaler.adapters.redis import definitions as redis_definitions
 from autoscaler.adapters.redis import store as redis_store
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState, Evidence
@@ -1796,6 +1796,22 @@ class TestTheWhole:
             replace(change(1), time=T),
             replace(change(2), time=T - 5),
         ]
+
+    async def test_an_action_that_is_buried_meanwhile_is_not_lost(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(saving, "AT_ONCE", 1)
+        late = replace(row(1), alarm_id="later")
+        await accept(bench, acceptance(alarm_id="first"))
+        await accept(bench, acceptance(alarm_id="later", rows=[late]))
+        found = []
+        async for one in bench.store.saved():
+            found.append(one)
+            if one == SavedAlarm(alarm_id="first", record=record()):
+                await bench.other.bury([replace(letter(1), kind="action", payload=late.id)])
+                await bench.other.delivered(late.lane, late.id, lease=LEASE)
+
+        assert [one.letter.payload for one in found if isinstance(one, SavedLetter)] == [late.id]
 
     async def test_a_state_with_something_in_it_is_imported_into_only_on_demand(self, bench: Bench) -> None:
         await filled(bench)

@@ -202,6 +202,24 @@ async def test_a_shard_that_is_half_moved_is_left_alone(alone: RedisCluster) -> 
     assert list(unpack(reply.series["a"]).times) == [1.0, 3.0]
 
 
+async def test_an_export_during_which_a_shard_was_moved_is_not_taken_for_whole(alone: RedisCluster) -> None:
+    source, target = alone.primary_of(SHARD), next(node for node in alone.nodes if node is not alone.primary_of(SHARD))
+    async with opened(alone, shards=1) as store:
+        await store.publish("g1", b"documents", insist=False)
+        await store.keep("quota", {"p": b"5"})
+        whole = [one async for one in store.saved()]
+        entries = store.saved()
+        first = await anext(entries)
+        await asyncio.to_thread(move_slot, alone, SHARD, source, target, pause=0.0)
+        for node in alone.nodes:
+            alone.until(node, f"[{SHARD}, {SHARD}, [b'127.0.0.1', {target.port}", "CLUSTER", "SLOTS")
+        with pytest.raises(TemporaryError, match="a shard was moved meanwhile"):
+            _ = [one async for one in entries]
+
+    assert first == whole[0]
+    assert len(whole) == 2
+
+
 async def test_the_replica_of_a_node_that_dies_takes_its_place(doubled: RedisCluster) -> None:
     async with opened(doubled, shards=1) as store:
         async with asyncio.timeout(90), used(store, "web") as use:

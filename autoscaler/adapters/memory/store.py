@@ -21,6 +21,7 @@ from autoscaler.alarms.definition import Definition
 from autoscaler.errors import PermanentError
 from autoscaler.measures.series import POINT_BYTES, merged, pack
 from autoscaler.ports import (
+    ACTION,
     AUDITS,
     CHANGES,
     DEAD_LETTER_BYTES,
@@ -662,11 +663,17 @@ class MemoryStore:
             yield SavedFreeze(freeze=self._frozen)
         for change in self._audit:
             yield SavedChange(change=change)
+        newest = dict.fromkeys(LETTER_KINDS, "")
         for kind in LETTER_KINDS:
             for letter in reversed(await self.dead_letters(kind, limit=DEAD_LETTERS)):
+                newest[kind] = letter.id
                 yield SavedLetter(letter=letter)
         for alarm_id in sorted({*self._alarms, *self._history, *map(alarm_of, self._lanes)}):
             yield self._saved_alarm(alarm_id)
+        # an action that was buried before its alarm was read is in no lane any more
+        for letter in reversed(await self.dead_letters(ACTION, limit=DEAD_LETTERS)):
+            if letter.id > newest[ACTION]:
+                yield SavedLetter(letter=letter)
         for name, group in sorted(self._groups.items()):
             yield SavedGroup(name=name, record=group.record, decisions=tuple(reversed(group.decisions)))
         for (kind, key), document in sorted(self._kept.items()):

@@ -134,6 +134,12 @@ class Caller:
         await self.bounded(self._servers.settle())
         return self._servers.known()
 
+    async def places(self, keys: Sequence[str]) -> list[str]:
+        """Names of the servers that have these keys, asked anew; "" where none has. Raises TemporaryError."""
+        self._servers.doubt()
+        await self.bounded(self._servers.settle())
+        return ["" if (node := self._servers.of(key)) is None else node.shown for key in keys]
+
     async def bounded(self, work: Coroutine[Any, Any, _Answer], *, patience: float = 0.0) -> _Answer:
         """``work`` within the deadline, its errors translated; ``patience`` seconds later where it waits that long."""
         deadline = patience + self._deadline

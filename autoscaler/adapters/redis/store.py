@@ -22,6 +22,7 @@ from autoscaler.adapters.redis.servers import RedisTls
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
 from autoscaler.errors import PermanentError, TemporaryError, UnknownStateError
 from autoscaler.ports import (
+    ACTION,
     AUDITS,
     CHANGES,
     DEAD_LETTER_BYTES,
@@ -532,6 +533,15 @@ class RedisStore:
         entries = await self._call_hub("letters", [command, kind, start, end, limit])
         return [forms.letter_of(kind, at, fields) for at, fields in entries]
 
+    async def _letters_after(self, kind: str, letter_id: str) -> AsyncGenerator[DeadLetter, None]:
+        """Oldest first, those that are newer than the one with this id, or ("") all."""
+        while page := await self._letters(
+            "XRANGE", kind, f"({forms.stream_id(letter_id)}" if letter_id else "-", "+", PIECE
+        ):
+            for letter in page:
+                yield letter
+            letter_id = page[-1].id
+
     async def drop_letters(self, letter_ids: Sequence[str]) -> list[bool]:
         """See :class:`autoscaler.ports.Store`."""
         asked = [(forms.kind_of_letter(each), at) for each in letter_ids if (at := forms.stream_id(each))]
@@ -583,6 +593,8 @@ class RedisStore:
     async def saved(self) -> AsyncGenerator[Saved, None]:
         """See :class:`autoscaler.ports.Store`. Of what is stored only the names are held at once."""
         await self._ready()
+        prefixes = self._prefixes()
+        places = await self._caller.places(prefixes)
         names = await saving.entities(self._caller, self._namespace)
         generation = await self.generation()
         if generation is not None:
@@ -595,15 +607,17 @@ class RedisStore:
             changes += some
         for change in reversed(changes):
             yield SavedChange(change=change)
+        newest = dict.fromkeys(LETTER_KINDS, "")
         for kind in LETTER_KINDS:
-            letters: list[DeadLetter] = []
-            while page := await self.dead_letters(kind, limit=PIECE, before=letters[-1].id if letters else ""):
-                letters += page
-            for letter in reversed(letters):
+            async for letter in self._letters_after(kind, ""):
+                newest[kind] = letter.id
                 yield SavedLetter(letter=letter)
         for ids in saving.pieces(names.get("alarm", ()), saving.AT_ONCE):
             for alarm in await self._saved_alarms(ids):
                 yield alarm
+        # an action that was buried before its alarm was read is in no lane any more
+        async for letter in self._letters_after(ACTION, newest[ACTION]):
+            yield SavedLetter(letter=letter)
         for name in names.get("group", ()):
             group = saving.group_of(name, await self._call("saved_group", name, [name]))
             if group is not None:
@@ -613,6 +627,9 @@ class RedisStore:
                 for key, document in zip(keys, await self.kept(kind, keys), strict=True):
                     if document is not None:
                         yield SavedDocument(kind=kind, key=key, document=document)
+        if await self._caller.places(prefixes) != places:
+            # keys that went from one server to another may have been looked for at neither
+            raise TemporaryError(f"{self._caller.shown}: a shard was moved meanwhile, so something may be missing")
 
     async def _saved_alarms(self, alarm_ids: Sequence[str]) -> list[SavedAlarm]:
         numbers, answers = await self._by_shard("saved_alarms", alarm_ids, str, list)
