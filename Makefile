@@ -17,6 +17,8 @@ BROKEN ?=
 DEAD_FOR ?=
 LATENESS ?=
 TRANSCRIPT ?=
+RATE ?= 200
+OUT ?=
 TARGET ?= all
 SECONDS ?= 60
 
@@ -145,6 +147,11 @@ $(VENV)/.audit: $(VENV)/.dev
 audit: $(VENV)/.audit ## Known faults of what is pinned (asks the internet, and fails where it cannot), and insecure code of ours
 	$(BIN)/ruff check --select S autoscaler docs
 	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+.PHONY: soak
+soak: SECONDS = 3600
+soak: setup servers ## An hour at a steady rate past hours, nights and a leap day, with floods (SECONDS=3600 RATE=200 OUT=FOLDER of the plots)
+	$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) $(if $(OUT),--out $(OUT))
 
 bench: setup servers ## A measure published -> webhook received; what 100 000 alarms cost
 	$(BIN)/python bench/latency.py

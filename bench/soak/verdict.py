@@ -1,0 +1,56 @@
+"""Whether curves are flat: a robust line through the samples of the steady stretches."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.soak.samples import Sample, column
+
+SHARE, LEAST_MIB, LEAST_COUNT = 0.05, 6.0, 3.0
+"""A curve is flat when its line rises over the whole run by less than 5 % of its median, or by less than 6 MiB or 3."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve summed up.
+
+    Attributes:
+        median: of the steady samples.
+        rise: of the line over the whole run, in the curve's unit.
+        allowed: the most that still counts as flat.
+        highest: of all samples, floods included.
+    """
+
+    name: str
+    median: float
+    rise: float
+    allowed: float
+    highest: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it does not grow; one that falls is flat."""
+        return self.rise <= self.allowed
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Theil and Sen's: the median of the slopes between all pairs; 0 for fewer than two points."""
+    thinned = points[:: max(1, len(points) // 400)]
+    slopes = [
+        (second[1] - first[1]) / (second[0] - first[0])
+        for number, first in enumerate(thinned)
+        for second in thinned[number + 1 :]
+        if second[0] > first[0]
+    ]
+    return statistics.median(slopes) if slopes else 0.0
+
+
+def line(samples: Sequence[Sample], name: str, seconds: float) -> Line:
+    """The line of one curve; ``samples`` say by ``steady`` whether they count."""
+    points = column([sample for sample in samples if sample["steady"]], name)
+    median = statistics.median(value for _, value in points) if points else 0.0
+    least = LEAST_MIB if name.endswith("MiB") else LEAST_COUNT
+    everything = [value for _, value in column(samples, name)]
+    return Line(name, median, slope(points) * seconds, max(SHARE * median, least), max(everything, default=0.0))
