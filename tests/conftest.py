@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.servers import MosquittoServer, RabbitServer, RedisCluster, RedisServer, ValkeyServer, valkey_program
 
+# how long anything takes is for bench/ to say: on a busy machine it takes longer
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 settings.register_profile("quick", max_examples=20)
 """Of `make quick`; `make service` draws as many as Hypothesis does by itself, so that `make test` has both."""
 
