@@ -159,7 +159,9 @@ class Alarms:
         self._check(draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees))
         owned = owned_trusts(actions_of(before))
         (record,) = await self._service.records([alarm_id])
-        usable = [trust_id for trust_id in owned if trust_id != record.trust_gone]
+        # a trust gives the token of its maker to whatever the alarm calls: it is not for who else may change the alarm
+        theirs = owned if user_id == before.user_id else ()
+        usable = [trust_id for trust_id in theirs if trust_id != record.trust_gone]
         actions, made = await self._trusted(draft.actions, usable, identity)
         definition = draft.definition(user_id=user_id, project_id=project_id, sees=scope.sees, actions=actions)
         try:

@@ -729,6 +729,27 @@ async def test_a_trust_is_made_kept_hidden_and_dropped(api: Api) -> None:
     assert api.trusts.held == {}
 
 
+async def test_another_member_who_changes_an_alarm_sends_nobodys_token_but_their_own(api: Api) -> None:
+    made = await api.make(**TRUSTED)
+    path = f"/v2/alarms/{made['alarm_id']}"
+    theirs = {**TRUSTED, "ok_actions": ["trust+http://evil.example.org/"]}
+    colleague = MEMBER | {"X-User-Id": "u9"}
+
+    await api.ask("PUT", path, an_alarm(**TRUSTED), colleague)
+    await api.ask("PUT", path, an_alarm(**theirs), colleague)
+
+    assert (await stored(api, made["alarm_id"]))[0] == "trust+http://trust2:delete@evil.example.org/"
+    assert api.trusts.held == {"trust2": "u9"}
+
+
+async def test_an_admin_who_changes_a_members_alarm_leaves_it_its_trust(api: Api) -> None:
+    made = await api.make(**TRUSTED)
+
+    await api.ask("PUT", f"/v2/alarms/{made['alarm_id']}", made | {"name": "b"}, ADMIN)
+
+    assert api.trusts.held == {"trust1": "u1"}
+
+
 async def test_nobody_names_a_trust_themselves(api: Api) -> None:
     answer = await api.ask("POST", "/v2/alarms", an_alarm(ok_actions=["trust+http://trust1@h/"]))
     assert message(answer) == "trust URL cannot contain a trust ID."
