@@ -49,12 +49,21 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, heading: bo
         drawn.add_column(name, overflow="fold", no_wrap=number == 0, style="" if heading or number else "bold")
     lines = 0
     for row in rows:
-        drawn.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        drawn.add_row(*(Text(_plain(cell), style=_COLOURS.get(cell, "")) for cell in row))
         lines += 1
     if lines:
         console.print(drawn)
     else:
         typer.echo("none")
+
+
+def _plain(cell: str) -> str:
+    """Without what a terminal would take for more than text: tenants give alarms their names."""
+    if cell.isprintable():
+        return cell
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in cell
+    )
 
 
 def text(value: Any) -> str:

@@ -31,7 +31,7 @@ def shell(asking: Shell, controller: Running) -> Shell:
         DeadLetter(kind="action", reason="given up", payload=msgspec.json.encode(row).decode(), **plain),
         DeadLetter(kind="measure", reason="undecodable", payload="x", **plain),
         DeadLetter(kind="measure", reason="wrong type", payload="{}", **plain),
-        DeadLetter(kind="notice", reason="undecodable", payload="x", **plain),
+        DeadLetter(kind="notice", reason="undecodable\x1b]0;evil\x07\x1b[2J", payload="x", **plain),
     ]
     for number, letter in enumerate(letters):
         kept.setdefault(letter.kind, []).append(msgspec.structs.replace(letter, id=f"{letter.kind}-{number}"))
@@ -44,6 +44,13 @@ def test_they_are_listed_by_kind_and_reason(shell: Shell) -> None:
     assert [letter["id"] for letter in _json(shell, "list", "--kind", "notice")] == ["notice-3"]
     assert [letter["id"] for letter in _json(shell, "list", "--reason", "wrong type")] == ["measure-2"]
     assert "action-0" in shell.run("dead-letters", "list").stdout
+
+
+def test_nothing_of_them_is_taken_for_more_than_text_by_a_terminal(shell: Shell) -> None:
+    shown = shell.run("dead-letters", "list", "--kind", "notice").stdout
+
+    assert "\\x1b" in shown
+    assert not {"\x1b", "\x07"} & set(shown)
 
 
 def test_one_is_shown_without_its_secrets(shell: Shell) -> None:
