@@ -59,7 +59,7 @@ class Scope:
     """
 
     def __init__(self, names: Mapping[Sends, Sequence[str]]) -> None:
-        self._patterns = {kind: re.compile("|".join(map(fnmatch.translate, some))) for kind, some in names.items()}
+        self._patterns = {kind: re.compile("|".join(map(_expression, some))) for kind, some in names.items()}
 
     def covers(self, kind: Sends) -> bool:
         """Whether anything of this kind may be sent."""
@@ -69,6 +69,11 @@ class Scope:
         """Whether a measure or an event of this name may be."""
         pattern = self._patterns.get(kind)
         return pattern is not None and pattern.fullmatch(name) is not None
+
+
+def _expression(pattern: str) -> str:
+    """Of a pattern; brackets in it are brackets, and no choice of characters."""
+    return fnmatch.translate(pattern.replace("[", "[[]"))
 
 
 @dataclass(frozen=True, slots=True)

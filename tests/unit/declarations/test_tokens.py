@@ -83,6 +83,14 @@ def test_a_scope_is_names_and_patterns_of_them(name: str, allowed: bool) -> None
     assert [kind for kind in Sends if token.scope.covers(kind)] == ["measures", "events"]
 
 
+def test_brackets_in_a_name_are_brackets() -> None:
+    (token,) = parse(entry(roles=None, sends={"measures": ["cpu[0]", "[!a]"]}), "f").tokens
+
+    assert token.scope is not None
+    allowed = [token.scope.allows(Sends.MEASURES, name) for name in ("cpu[0]", "[!a]", "cpu0", "b")]
+    assert allowed == [True, True, False, False]
+
+
 @given(st.text())
 def test_a_name_without_wildcards_allows_itself_only(other: str) -> None:
     (token,) = parse(entry(roles=None, sends={"measures": ["cpu.util"]}), "f").tokens
