@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -479,6 +480,25 @@ class Pulse:
     now: float
 
 
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """Which seats a replica has now.
+
+    Attributes:
+        mine: seats that it asked for and has, at most until its lease ends.
+        share: how many of them it is to have; it lets go of the rest as soon as it can.
+        elsewhere: seats that it asked for and another replica has.
+        spare: one that nobody asked for, now its own, to be cleared; "" where there is none.
+        soonest: seconds after which the first lease of others ends, unless it is renewed; 0 where there is none.
+    """
+
+    mine: Sequence[str]
+    share: int
+    elsewhere: Sequence[str] = ()
+    spare: str = ""
+    soonest: float = 0.0
+
+
 # --- the state as a whole --------------------------------------------------------------------------------------------
 
 
@@ -784,6 +804,35 @@ class Store(Protocol):
         """Say that a replica lives, and learn who else does; one that was silent for 5 s is left out."""
         ...
 
+    async def sit(
+        self,
+        replica: str,
+        seats: Sequence[str],
+        *,
+        keep: Sequence[str],
+        lease: float,
+        cleared: Sequence[str] = (),
+        left: Sequence[str] = (),
+    ) -> Seating:
+        """Take a share of some seats for ``lease`` seconds, and be counted as long among those who share them.
+
+        All have as many, and nobody has a seat twice. A seat is free when it was let go of, or when its lease has run
+        out; whoever was not counted until now gets only what was let go of, since the others come as soon after an
+        outage. A seat that is stored and was not asked for is given to whoever has some of those that were, one at a
+        time.
+
+        Args:
+            seats: all there are to be, the same for every replica.
+            keep: those that the caller has; what else is its own is let go of.
+            cleared: seats of its own that are to be no more.
+            left: seats of older times, to be cleared by anybody; left as they are where they are known.
+        """
+        ...
+
+    async def rise(self, replica: str) -> None:
+        """Let go of all seats, and be counted no more."""
+        ...
+
     async def replicas(self) -> Sequence[Heartbeat]:
         """Who lives, asked by somebody who is none of them."""
         ...
@@ -1067,6 +1116,35 @@ class Source(Protocol):
     @property
     def waiting(self) -> int:
         """Messages that have arrived and are in no delivery yet."""
+        ...
+
+
+class Seat(Protocol):
+    """A session at a broker that one replica has at a time, whichever it is."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another replica has it, as far as is known."""
+        ...
+
+    def occupied(self) -> AbstractAsyncContextManager[str]:
+        """Wait until it is this replica's, and have it until the link has ended; the session's name."""
+        ...
+
+    def stands(self) -> None:
+        """The link stands: the session has all that is published from now on."""
+        ...
+
+    async def called(self) -> None:
+        """Wait until it is to be left: what is in hand may be finished, the session stays."""
+        ...
+
+
+class SpareSeat(Seat, Protocol):
+    """A session that is to be no more."""
+
+    def cleared(self) -> None:
+        """Nothing was left in it, and it has ended."""
         ...
 
 

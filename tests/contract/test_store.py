@@ -51,6 +51,7 @@ from autoscaler.ports import (
     SavedGroup,
     SavedLetter,
     Schema,
+    Seating,
     Stale,
     Store,
     WindowDone,
@@ -1719,6 +1720,132 @@ class TestReplicas:
 
     async def test_now_is_the_stores_clock(self, bench: Bench) -> None:
         assert await bench.store.now() == T
+
+
+SEATS = ("s1", "s2", "s3", "s4")
+ALL_SEATS = list(SEATS)
+SEAT_LEASE = 3.0
+
+
+async def sat(store: Store, name: str, *keep: str, seats: Sequence[str] = SEATS, **options: Sequence[str]) -> Seating:
+    return await store.sit(name, seats, keep=keep, lease=SEAT_LEASE, **options)
+
+
+async def settled(
+    bench: Bench, names: Sequence[str], seats: Sequence[str] = SEATS, **had: list[str]
+) -> dict[str, list[str]]:
+    """Who has what once everybody has let go of what is not theirs; nobody may lose what was theirs to keep."""
+    has: dict[str, list[str]] = {name: had.get(name, []) for name in names}
+    for _ in range(2 * len(seats)):
+        for name in names:
+            seating = await sat(bench.store, name, *has[name], seats=seats)
+            assert set(has[name]) <= set(seating.mine)
+            has[name] = list(seating.mine[: seating.share])
+        given = [seat for some in has.values() for seat in some]
+        assert len(set(given)) == len(given)
+    return has
+
+
+class TestSeats:
+    async def test_one_replica_has_them_all(self, bench: Bench) -> None:
+        assert await sat(bench.store, "a") == Seating(ALL_SEATS, 4, [])
+
+    async def test_those_of_another_are_elsewhere(self, bench: Bench) -> None:
+        await sat(bench.store, "a")
+        bench.clock.now += 1
+
+        assert await sat(bench.other, "b") == Seating([], 2, ALL_SEATS, "", 2.0)
+
+    @pytest.mark.parametrize("replicas", range(1, 7))
+    async def test_everybody_has_as_many(self, bench: Bench, replicas: int) -> None:
+        names = [f"r{number}" for number in range(replicas)]
+
+        has = await settled(bench, names)
+
+        sizes = sorted(len(some) for some in has.values())
+        assert sum(sizes) == len(SEATS)
+        assert sizes[-1] - sizes[0] <= 1
+
+    async def test_whoever_has_one_more_keeps_it(self, bench: Bench) -> None:
+        had = await settled(bench, ["b"], ["s1"])
+
+        assert await settled(bench, ["a", "b", "c"], ["s1"], **had) == {"a": [], "b": ["s1"], "c": []}
+        assert had == {"b": ["s1"]}
+
+    async def test_what_is_let_go_of_is_another_s(self, bench: Bench) -> None:
+        await sat(bench.store, "a")
+        await sat(bench.other, "b")
+
+        over = await sat(bench.store, "a", *SEATS)
+        await sat(bench.store, "a", "s1", "s2")
+
+        assert (list(over.mine), over.share) == (list(SEATS), 2)
+        assert list((await sat(bench.other, "b")).mine) == ["s3", "s4"]
+
+    async def test_a_lease_that_ran_out_is_taken_by_who_was_there(self, bench: Bench) -> None:
+        await settled(bench, ["a", "b"])
+        bench.clock.now += 2
+        await sat(bench.other, "b", "s3", "s4")
+        before = await sat(bench.other, "b", "s3", "s4")
+        bench.clock.now += 1
+        after = await sat(bench.other, "b", "s3", "s4")
+
+        assert (list(before.mine), before.soonest) == (["s3", "s4"], 1.0)
+        assert sorted(after.mine) == list(SEATS)
+
+    async def test_who_comes_after_an_outage_does_not_take_what_others_had(self, bench: Bench) -> None:
+        await settled(bench, ["a", "b"])
+        bench.clock.now += 60
+        first = await sat(bench.store, "a", "s1", "s2")
+        second = await sat(bench.other, "b", "s3", "s4")
+
+        assert [list(each.mine) for each in (first, second)] == [["s1", "s2"], ["s3", "s4"]]
+
+    async def test_who_did_not_come_back_has_lost_theirs_at_the_next_look(self, bench: Bench) -> None:
+        await settled(bench, ["a", "b"])
+        bench.clock.now += 60
+        first = await sat(bench.store, "a", "s1", "s2")
+
+        assert list((await sat(bench.store, "a", *first.mine)).mine) == list(SEATS)
+        assert list((await sat(bench.other, "b", "s3", "s4")).mine) == []
+
+    async def test_what_is_kept_stays_though_the_store_has_forgotten_it(self, bench: Bench) -> None:
+        await sat(bench.store, "a", seats=[])
+        kept = await sat(bench.other, "b", "s3", "s4")
+
+        assert (list(kept.mine), kept.share) == (["s3", "s4"], 2)
+        assert list((await sat(bench.store, "a")).mine) == ["s1", "s2"]
+
+    async def test_who_rises_has_none_and_is_not_counted(self, bench: Bench) -> None:
+        has = await settled(bench, ["a", "b"])
+
+        await bench.store.rise("a")
+
+        assert await sat(bench.other, "b", *has["b"]) == Seating(ALL_SEATS, 4, [])
+
+    async def test_a_seat_that_nobody_asks_for_is_cleared_by_one_and_gone(self, bench: Bench) -> None:
+        await sat(bench.store, "a", seats=["s1", "s2", "old"])
+        await bench.store.rise("a")
+
+        clearing = await sat(bench.store, "a", seats=["s1", "s2"])
+        meanwhile = await sat(bench.other, "b", seats=["s1", "s2"])
+        await sat(bench.store, "a", "s1", "old", seats=["s1", "s2"])
+        beside = await sat(bench.other, "b", seats=["s1", "s2"])
+        gone = await sat(bench.store, "a", "s1", seats=["s1", "s2"], cleared=["old"])
+
+        assert (clearing.spare, meanwhile.spare, beside.spare, gone.spare) == ("old", "", "", "")
+        assert (list(beside.mine), list(gone.mine)) == (["s2"], ["s1"])
+        assert (await sat(bench.other, "b", "s2", seats=["s1", "s2"])).spare == ""
+
+    async def test_what_is_left_from_older_times_is_cleared_by_whoever_has_a_seat(self, bench: Bench) -> None:
+        await sat(bench.store, "a", seats=["s1"])
+
+        registered = await sat(bench.other, "b", seats=["s1"], left=["old-b"])
+        clearing = await sat(bench.store, "a", "s1", seats=["s1"])
+        again = await sat(bench.other, "b", seats=["s1"], left=["old-b"])
+        dead_for = await sat(bench.store, "a", "s1", "old-b", seats=["s1"])
+
+        assert (registered.spare, clearing.spare, again.spare, dead_for.spare) == ("", "old-b", "", "old-b")
 
 
 class TestForms:

@@ -59,6 +59,7 @@ from autoscaler.ports import (
     SavedFreeze,
     SavedLetter,
     Schema,
+    Seating,
     Stale,
     Store,
     WindowDone,
@@ -564,6 +565,24 @@ class RedisStore:
         answer = await self._call_hub("beat", [heartbeat.replica, forms.to_json(heartbeat).decode(), REPLICA_SILENCE])
         beats, generation, now, self._form = _unpack(answer, type=tuple[list[str], str, float, int])
         return Pulse(_heartbeats(beats), generation, now)
+
+    async def sit(
+        self,
+        replica: str,
+        seats: Sequence[str],
+        *,
+        keep: Sequence[str],
+        lease: float,
+        cleared: Sequence[str] = (),
+        left: Sequence[str] = (),
+    ) -> Seating:
+        """See :class:`autoscaler.ports.Store`."""
+        answer = await self._call_hub("sit", [replica, lease, list(seats), list(keep), list(cleared), list(left)])
+        return Seating(*_unpack(answer, type=tuple[list[str], int, list[str], str, float]))
+
+    async def rise(self, replica: str) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        await self._call_hub("rise", [replica])
 
     async def replicas(self) -> Sequence[Heartbeat]:
         """See :class:`autoscaler.ports.Store`."""

@@ -3,6 +3,8 @@
 --   `audit`          stream of changes by somebody's word
 --   `replicas`       sorted set by the time of the last heartbeat; `heartbeats` hash: replica -> what it said
 --   `freezes`        how many freezes there were
+--   `sitters`        sorted set of those who share seats, by the end of their leases
+--   `seats`          hash: seat -> whose it is, "" for nobody's; `seated` sorted set by the end of the leases of seats
 --   `declarations`   hash: generation and documents in force; `generations` list of all that were, newest first
 
 -- Takes one entry of a stream of dead letters out; how long the rest is together.
@@ -93,6 +95,143 @@ register('beat', function(keys, args)
   local form = tonumber(redis.call('HGET', prefix .. 'schema', 'form')) or 1
   return cmsgpack.pack({heartbeats(prefix, now, silence), generation, now, form})
 end)
+
+-- Seats, by name: whose each is, and until when; what of it has run out is nobody's. `ran_out` are those of which it has.
+local function seats_of(prefix, now)
+  local holders, untils, ran_out = {}, {}, {}
+  local stored = redis.call('HGETALL', prefix .. 'seats')
+  for i = 1, #stored, 2 do
+    local seat, holder = stored[i], stored[i + 1]
+    local till = tonumber(redis.call('ZSCORE', prefix .. 'seated', seat) or 0)
+    if holder ~= '' and till <= now then
+      holder, ran_out[seat] = '', true
+    end
+    holders[seat], untils[seat] = holder, till
+  end
+  return holders, untils, ran_out
+end
+
+local function seat_is(prefix, seat, holder, till)
+  redis.call('HSET', prefix .. 'seats', seat, holder)
+  redis.call('ZADD', prefix .. 'seated', exact(till), seat)
+end
+
+-- How many of so many seats are a sitter's: as many as everybody's, and of those that are left over one each for who has
+-- one already, and then by name.
+local function share_of(name, wanted, sitters, holders)
+  local counts = {}
+  for _, seat in ipairs(wanted) do
+    local holder = holders[seat] or ''
+    counts[holder] = (counts[holder] or 0) + 1
+  end
+  local each, left = math.floor(#wanted / #sitters), #wanted % #sitters
+  table.sort(sitters, function(a, b)
+    local more_a, more_b = (counts[a] or 0) > each, (counts[b] or 0) > each
+    if more_a ~= more_b then
+      return more_a
+    end
+    return a < b
+  end)
+  for rank, sitter in ipairs(sitters) do
+    if sitter == name then
+      return rank <= left and each + 1 or each
+    end
+  end
+end
+
+-- Says who shares some seats, keeps those that they have and want to keep, lets go of the others, and gives them what is
+-- nobody's up to their share, and of seats that nobody asked for one, to be cleared. Who was not among the sitters until
+-- now gets none of those whose lease has run out: after an outage whoever had them comes as soon.
+register('sit', function(keys, args)
+  local prefix, now, ask = asked(keys, args)
+  local name, lease, wanted, keep, cleared, left = ask[1], ask[2], ask[3], ask[4], ask[5], ask[6]
+  local known = tonumber(redis.call('ZSCORE', prefix .. 'sitters', name) or 0) > now
+  redis.call('ZADD', prefix .. 'sitters', exact(now + lease), name)
+  redis.call('ZREMRANGEBYSCORE', prefix .. 'sitters', '-inf', exact(now))
+  local sitters = redis.call('ZRANGE', prefix .. 'sitters', 0, -1)
+  local holders, untils, ran_out = seats_of(prefix, now)
+  for _, seat in ipairs(cleared) do
+    if holders[seat] == name or holders[seat] == '' then
+      redis.call('HDEL', prefix .. 'seats', seat)
+      redis.call('ZREM', prefix .. 'seated', seat)
+      holders[seat] = nil
+    end
+  end
+  for _, seat in ipairs(left) do
+    if not holders[seat] then
+      holders[seat] = ''
+      seat_is(prefix, seat, '', now)
+    end
+  end
+  local kept = {}
+  for _, seat in ipairs(keep) do
+    -- also where the store has forgotten it
+    if (holders[seat] or '') == '' or holders[seat] == name then
+      kept[seat] = true
+      holders[seat] = name
+      seat_is(prefix, seat, name, now + lease)
+    end
+  end
+  for seat, holder in pairs(holders) do
+    if holder == name and not kept[seat] then
+      holders[seat] = ''
+      seat_is(prefix, seat, '', now)
+    end
+  end
+  local share = share_of(name, wanted, sitters, holders)
+  local asked_for, has = {}, 0
+  for _, seat in ipairs(wanted) do
+    asked_for[seat] = true
+    if holders[seat] == name then
+      has = has + 1
+    end
+  end
+  local mine, elsewhere, soonest = {}, {}, 0
+  for _, seat in ipairs(wanted) do
+    local holder = holders[seat] or ''
+    if holder == '' and has < share and (known or not ran_out[seat]) then
+      holder, has = name, has + 1
+      seat_is(prefix, seat, name, now + lease)
+    end
+    if holder == name then
+      mine[#mine + 1] = seat
+    elseif holder ~= '' then
+      elsewhere[#elsewhere + 1] = seat
+      if soonest == 0 or untils[seat] < soonest then
+        soonest = untils[seat]
+      end
+    end
+  end
+  local spare, spares = '', {}
+  for seat, holder in pairs(holders) do
+    if not asked_for[seat] then
+      if holder == name then
+        spare = seat
+      elseif holder == '' and (known or not ran_out[seat]) then
+        spares[#spares + 1] = seat
+      end
+    end
+  end
+  if spare == '' and #mine > 0 and #spares > 0 then
+    table.sort(spares)
+    spare = spares[1]
+    seat_is(prefix, spare, name, now + lease)
+  end
+  return cmsgpack.pack({mine, share, elsewhere, spare, soonest == 0 and 0 or soonest - now})
+end, {'allow-oom'})
+
+-- Says that somebody shares no seats any more; what they had is nobody's.
+register('rise', function(keys, args)
+  local prefix, now, ask = asked(keys, args)
+  redis.call('ZREM', prefix .. 'sitters', ask[1])
+  local holders = seats_of(prefix, now)
+  for seat, holder in pairs(holders) do
+    if holder == ask[1] then
+      seat_is(prefix, seat, '', now)
+    end
+  end
+  return ''
+end, {'allow-oom'})
 
 -- Puts declarations into force, unless newer ones have superseded them; what is in force then.
 register('publish', function(keys, args)
