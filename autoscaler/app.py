@@ -246,6 +246,7 @@ class _Live:
             max_hold=settings.max_hold,
             generation_changed=lambda _: live._adopt_newer(),
             witnesses=edges.witnesses,
+            seats=edges.seats,
             heard=edges.time.heard,
         )
         live._service = Service(live._controller, live._runner, edges.read_again(), tell_changes=settings.audit_notify)
@@ -491,7 +492,8 @@ class _Live:
         elif not self._settings.allow_volatile_redis:
             missing += await self._store.check()
         sources = [*self._edges.sources, *(() if self._shadow is None else (self._shadow.source,))]
-        missing += [f"{source.name} is not connected" for source in sources if not source.connected]
+        # of several links each is one source, and all have one name
+        missing += dict.fromkeys(f"{source.name} is not connected" for source in sources if not source.connected)
         if abs(self._runner.skew) > CLOCK_SKEW_LIMIT:
             missing.append(f"the clock is {self._runner.skew:+.1f} s off the store's")
         return missing

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -39,7 +40,7 @@ from autoscaler.adapters.sources.decode import LIVE, Limits, decode
 from autoscaler.adapters.sources.gnocchi import GnocchiDecoder
 from autoscaler.adapters.sources.heat import HeatSource
 from autoscaler.adapters.sources.link import Tls
-from autoscaler.adapters.sources.mqtt import SESSION_EXPIRY, MqttSource
+from autoscaler.adapters.sources.mqtt import MqttClearance, MqttSource, shared
 from autoscaler.adapters.sources.openstack import OpenStackSource
 from autoscaler.adapters.sources.trust import Trust
 from autoscaler.adapters.sources.udp import UdpSource
@@ -61,6 +62,7 @@ from autoscaler.api.metrics import Metrics
 from autoscaler.api.senders import Decoders
 from autoscaler.api.v2.options import everywhere, nobody
 from autoscaler.api.v2.stored import definition_of_stored
+from autoscaler.engine.seats import Seats
 from autoscaler.engine.service import Service
 from autoscaler.engine.shadow import Shadow
 from autoscaler.engine.tell import NOTIFICATION
@@ -80,6 +82,7 @@ class Edges:
         keystone: None where there is none.
         tokens: the controller's own; None where it has none.
         witnesses: tell of groups that Heat owns.
+        seats: that replicas share at brokers; None where there are none.
         heat: None where no group of Heat's is to be signalled.
         guard: None where alarms may call anywhere.
         time: by which measures and events are in time.
@@ -90,6 +93,7 @@ class Edges:
     keystone: Keystone | None
     tokens: TokenFile | None
     sources: list[Source]
+    seats: Seats | None
     witnesses: list[Source]
     actions: dict[str, Action]
     probes: dict[type[PrometheusRule | PoolHealthRule], Probe]
@@ -113,12 +117,14 @@ class Edges:
         cloud = await _cloud(settings, keystone, stack)
         heat = Heat(cloud("orchestration", settings.heat_url))
         guard = _guard(settings, keystone, stack)
+        seats = _seats(settings)
         edges = cls(
             settings,
             trust,
             keystone,
             None if settings.tokens is None else TokenFile(settings.tokens, clock=now),
-            _sources(settings, trust, time),
+            _sources(settings, trust, time, seats),
+            seats,
             _witnesses(settings, time),
             await _actions(settings, keystone, cloud, heat, guard, stack),
             await _probes(settings, cloud, stack),
@@ -259,24 +265,52 @@ def _secret(settings: Settings) -> str:
     return "" if settings.telemetry_secret is None else settings.telemetry_secret.get_secret_value()
 
 
-def _sources(settings: Settings, trust: Trust, time: StoreClock) -> list[Source]:
-    limits = _limits(settings)
-    sources: list[Source] = []
-    if settings.mqtt_url is not None:
-        sources.append(
+def _seats(settings: Settings) -> Seats | None:
+    """Sessions at the MQTT broker; a shadow has one to itself, which ends with its connection."""
+    if settings.mqtt_url is None or settings.shadow:
+        return None
+    # one of a kind and several of another: no session has both subscriptions
+    seat, number = f"{settings.namespace}-seat", settings.mqtt_seats
+    names = [seat] if number == 1 else [f"{seat}-{each}" for each in range(1, number + 1)]
+    # before there were seats each replica had a session of its own, in which something may wait
+    return Seats(names, left=[f"{settings.namespace}-{settings.replica}"])
+
+
+def _mqtt(settings: Settings, trust: Trust, time: StoreClock, seats: Seats | None) -> list[Source]:
+    if settings.mqtt_url is None:
+        return []
+    options: dict[str, Any] = {
+        "now": time,
+        "username": settings.mqtt_username,
+        "password": None if settings.mqtt_password is None else settings.mqtt_password.get_secret_value(),
+        "tls": _mqtt_tls(settings),
+        "trust": trust,
+        "limits": _limits(settings),
+    }
+    if seats is None:
+        client_id = f"{settings.namespace}-{settings.replica}"
+        return [
             MqttSource(
-                settings.mqtt_url,
-                now=time,
-                topic_filter=settings.mqtt_topic,
-                client_id=f"{settings.namespace}-{settings.replica}",
-                username=settings.mqtt_username,
-                password=None if settings.mqtt_password is None else settings.mqtt_password.get_secret_value(),
-                tls=_mqtt_tls(settings),
-                session_expiry=0.0 if settings.shadow else SESSION_EXPIRY,
-                trust=trust,
-                limits=limits,
+                settings.mqtt_url, topic_filter=settings.mqtt_topic, client_id=client_id, session_expiry=0.0, **options
             )
-        )
+        ]
+    divided = shared(settings.mqtt_topic, settings.namespace)
+    topic_filter = settings.mqtt_topic if settings.mqtt_seats == 1 else divided
+    return [
+        *(MqttSource(settings.mqtt_url, topic_filter=topic_filter, seat=seat, **options) for seat in seats.seats),
+        MqttClearance(
+            settings.mqtt_url,
+            topic_filter=topic_filter,
+            filters=[settings.mqtt_topic, divided],
+            seat=seats.spare,
+            **options,
+        ),
+    ]
+
+
+def _sources(settings: Settings, trust: Trust, time: StoreClock, seats: Seats | None) -> list[Source]:
+    limits = _limits(settings)
+    sources = _mqtt(settings, trust, time, seats)
     if settings.amqp_url is not None:
         sources.append(
             AmqpSource(

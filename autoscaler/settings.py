@@ -389,6 +389,10 @@ class Settings(BaseSettings):
     mqtt_topic: str = Field(default="measures/#", min_length=1)
     """Topic filter that is subscribed to."""
 
+    mqtt_seats: int = Field(default=1, ge=1, le=64)
+    """Sessions at the broker that the replicas have among them, as many each; from 2 on the broker divides the measures
+    among these (a shared subscription). The same for all replicas."""
+
     mqtt_username: str | None = None
     """User at the broker; one in the URL counts less."""
 

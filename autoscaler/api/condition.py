@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from autoscaler.engine.service import GroupView, Service
+    from autoscaler.ports import Source
 
 PATIENCE: Final = 3.0
 """Seconds that a probe or a scrape waits for the store; shorter than what probes usually wait."""
@@ -95,8 +96,17 @@ def _status(service: Service, missing: list[str]) -> StatusAnswer:
         )
         for replica in runner.replicas
     ]
+    # what is taken over several links is one source to people
+    named: dict[str, list[Source]] = {}
+    for source in runner.sources:
+        named.setdefault(source.name, []).append(source)
     sources = [
-        SourceAnswer(name=source.name, connected=source.connected, waiting=source.waiting) for source in runner.sources
+        SourceAnswer(
+            name=name,
+            connected=all(source.connected for source in links),
+            waiting=sum(source.waiting for source in links),
+        )
+        for name, links in named.items()
     ]
     return StatusAnswer(
         version=__version__,

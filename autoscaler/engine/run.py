@@ -17,6 +17,7 @@ from autoscaler.alarms.evaluation import Sources
 from autoscaler.alarms.events import KEPT_EVENTS
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.leases import RENEWAL, Head
+from autoscaler.engine.seats import Seats
 from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
@@ -40,6 +41,8 @@ LEAP_PATIENCE = 30.0
 that has died meanwhile is found out, and what waited at the broker is begun to be read."""
 FIRST_RETRY = 0.05
 LONGEST_RETRY = 2.0
+RISE_PATIENCE = 2.0
+"""Seconds that a controller which is ending tries to say that it has no seats any more."""
 FOLLOW_PATIENCE = 2.0
 """Seconds that one question for changes of alarms waits for an answer."""
 
@@ -110,6 +113,7 @@ class Runner:
         clock: this process' own clock, Unix seconds; only compared with the store's.
         heard: told of the store's time, Unix seconds, with each heartbeat.
         witnesses: sources that tell of groups and bring no measures, so nothing is missing while they are away.
+        seats: that sources have, where replicas share them.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class Runner:
         max_hold: float,
         generation_changed: Callable[[str], Awaitable[None]],
         witnesses: Sequence[Source] = (),
+        seats: Seats | None = None,
         heard: Callable[[float], None] = lambda _now: None,
     ) -> None:
         self.controller = controller
@@ -134,8 +139,9 @@ class Runner:
         self.published = ""
         self.sources = sources
         self._witnesses = witnesses
+        self._seats = seats
         self._heard = heard
-        self._watches = {source.name: _SourceWatch() for source in sources}
+        self._watches = [_SourceWatch() for _ in sources]
         self._last_seen: tuple[float, float] | None = None  # the store's clock, and ours that nobody sets
         self._patient_until = -math.inf
         self._wake = wake
@@ -189,6 +195,8 @@ class Runner:
                 group.create_task(self._forever(self._beat)),
                 group.create_task(self._forever(self._follow)),
             ]
+            if self._seats is not None:
+                helpers.append(group.create_task(self._forever(partial(self._sit, self._seats))))
             # also of what is brought to its end when nothing new is taken
             holder = group.create_task(self._forever(self._renew))
             pump = group.create_task(self._pump())
@@ -197,6 +205,9 @@ class Runner:
             for task in (*feeders, worker, *helpers):
                 task.cancel()
             self._arrived.set()
+            if feeders:
+                await asyncio.wait(feeders)
+            await self._rise()
             await pump
             holder.cancel()
 
@@ -403,6 +414,18 @@ class Runner:
             await self.controller.leases.renew()
             await asyncio.sleep(RENEWAL)
 
+    # --- seats -------------------------------------------------------------------------------------------------------
+
+    async def _sit(self, seats: Seats) -> None:
+        await seats.keep(self.controller.store, self._replica)
+
+    async def _rise(self) -> None:
+        """Let others have the seats at once; where that cannot be said, when their leases have run out."""
+        if self._seats is not None:
+            with contextlib.suppress(TemporaryError, TimeoutError):
+                async with asyncio.timeout(RISE_PATIENCE):
+                    await self.controller.store.rise(self._replica)
+
     # --- changes of alarms -------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
@@ -456,13 +479,11 @@ class Runner:
         now = asyncio.get_running_loop().time()
         patient = now < self._patient_until
         waiting = self.lag.pending > 0 or patient
-        for source in self.sources:
-            watch = self._watches[source.name]
+        for source, watch in zip(self.sources, self._watches, strict=True):
             if not source.connected or source.waiting or waiting:
                 watch.idle_since = None
             elif watch.idle_since is None:
                 watch.idle_since = now
         return not patient and all(
-            watch.idle_since is not None and now - watch.idle_since >= CAUGHT_UP_AFTER
-            for watch in self._watches.values()
+            watch.idle_since is not None and now - watch.idle_since >= CAUGHT_UP_AFTER for watch in self._watches
         )

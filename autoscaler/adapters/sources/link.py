@@ -100,7 +100,7 @@ class Link(Protocol):
         ...
 
     async def take(self) -> Sequence[Received]:
-        """What has arrived, at least one message, and no more than are :func:`enough`.
+        """What has arrived, at least one message, and no more than are :func:`enough`; nothing ends the link in order.
 
         Raises:
             TemporaryError: the link is lost; so is what had arrived and was not taken, the broker sends it again.
@@ -174,8 +174,7 @@ class LinkedSource(ABC):
                 async with self._linked() as link:
                     since = clock()
                     self._stands(link)
-                    while True:
-                        received = await link.take()
+                    while received := await link.take():
                         delivery = LinkDelivery(link, received, self._batch(received))
                         yield delivery
                         if not delivery.acknowledged:

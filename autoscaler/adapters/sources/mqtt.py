@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
@@ -22,7 +23,7 @@ from autoscaler.adapters.sources.decode import LIVE, Limits
 from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls, enough
 from autoscaler.adapters.sources.trust import NOBODY, Trust
 from autoscaler.errors import PermanentError, TemporaryError
-from autoscaler.ports import Source
+from autoscaler.ports import Seat, Source, SpareSeat
 from autoscaler.settings import SourceKind
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -32,6 +33,8 @@ _SUBSCRIBE_PATIENCE: Final = 5.0
 """Seconds without any message within which a subscription must be answered: what the session holds comes first."""
 _SUBSCRIBE_TIMEOUT: Final = 300.0
 """Seconds for all of that."""
+_LAST_PATIENCE: Final = 1.0
+"""Seconds without any message after which a session that is to be no more is asked whether that was all."""
 _FAREWELL_TIMEOUT: Final = 2.0
 _KEEPALIVE: Final = 15
 """Seconds; a broker that has stopped answering is given up after at most two of these."""
@@ -86,7 +89,9 @@ class MqttSource(LinkedSource):
     Args:
         url: ``mqtt[s]://[user[:password]@]host[:port]``.
         topic_filter: what to subscribe to; ``$share/GROUP/measures/#`` for a share.
-        client_id: the session's name.
+        client_id: the session's name, where there is no seat.
+        seat: says which session is this replica's, and when; several sources may share what is published by one
+            ``topic_filter`` with ``$share`` before it.
         username: stands above the one in the URL.
         password: stands above the one in the URL.
         tls: for ``mqtts``; the system's authorities when None.
@@ -109,6 +114,7 @@ class MqttSource(LinkedSource):
         now: Callable[[], float],
         topic_filter: str = "measures/#",
         client_id: str = "autoscaler",
+        seat: Seat | None = None,
         username: str | None = None,
         password: str | None = None,
         tls: Tls | None = None,
@@ -119,10 +125,11 @@ class MqttSource(LinkedSource):
         limits: Limits = LIVE,
     ) -> None:
         address = _Address.of(url)
-        super().__init__(f"mqtt://{address.host}:{address.port} {topic_filter}", now=now, limits=limits)
+        super().__init__(f"mqtt://{address.host}:{address.port} {unshared(topic_filter)}", now=now, limits=limits)
         self._address = address
         self._topic_filter = topic_filter
         self._client_id = client_id
+        self._seat = seat
         self._username = address.username if username is None else username
         self._password = address.password if password is None else password
         self._tls = (tls or Tls()) if address.secure else None
@@ -131,31 +138,54 @@ class MqttSource(LinkedSource):
         self._session_expiry = session_expiry
         self.version = version
 
+    @property
+    def connected(self) -> bool:
+        """See :class:`autoscaler.ports.Source`. Also where another replica has the session: it is that one's to say."""
+        return super().connected or (self._seat is not None and self._seat.elsewhere)
+
     @asynccontextmanager
     async def _linked(self) -> AsyncIterator[Link]:
-        context = None if self._tls is None else await asyncio.to_thread(self._tls.context)
+        if self._seat is None:
+            async with self._subscribed(self._client_id) as link:
+                yield link
+            return
+        async with self._seat.occupied() as client_id, self._subscribed(client_id) as link:
+            self._seat.stands()
+            yield link
+
+    @asynccontextmanager
+    async def _subscribed(self, client_id: str) -> AsyncIterator[Link]:
         inbox = _Inbox()
-        client = self._client(inbox, context)
+        async with self._open(client_id, inbox) as client:
+            await self._subscribe(client, inbox)
+            yield _MqttLink(client, inbox, self._receive_maximum, self._trust, self._seat)
+
+    @asynccontextmanager
+    async def _open(self, client_id: str, inbox: _Inbox, *, anew: bool = False) -> AsyncIterator[_AckingClient]:
+        """A connection; ``anew`` begins a session that ends with it, in place of the one there was."""
+        context = None if self._tls is None else await asyncio.to_thread(self._tls.context)
+        client = self._client(client_id, inbox, context, 0.0 if anew else self._session_expiry, anew=anew)
         await self._connect(client)
         try:
-            await self._subscribe(client, inbox)
-            yield _MqttLink(client, inbox, self._receive_maximum, self._trust)
+            yield client
         finally:
             await client.leave()
 
-    def _client(self, inbox: _Inbox, context: ssl.SSLContext | None) -> _AckingClient:
+    def _client(
+        self, client_id: str, inbox: _Inbox, context: ssl.SSLContext | None, expiry: float, *, anew: bool
+    ) -> _AckingClient:
         options: dict[str, Any]
         if self.version is aiomqtt.ProtocolVersion.V5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = int(self._session_expiry)
+            properties.SessionExpiryInterval = int(expiry)
             properties.ReceiveMaximum = self._receive_maximum
-            options = {"clean_start": False, "properties": properties}
+            options = {"clean_start": anew, "properties": properties}
         else:
-            options = {"clean_session": self._session_expiry == 0}
+            options = {"clean_session": expiry == 0}
         return _AckingClient(
             self._address.host,
             self._address.port,
-            identifier=self._client_id,
+            identifier=client_id,
             username=self._username,
             password=self._password,
             protocol=self.version,
@@ -188,6 +218,58 @@ class MqttSource(LinkedSource):
             raise TemporaryError(f"subscribing to {self._topic_filter}: {granted}", delay=REFUSED_DELAY)
         if code < _QOS:
             _log.warning("source unacknowledged", source=self.name, error="the broker grants QoS 0 only")
+
+
+class MqttClearance(MqttSource):
+    """Takes what waits in sessions that are to be no more, and ends them.
+
+    See :class:`autoscaler.ports.Source`. It never keeps anybody waiting: none of these may be there at all.
+
+    Args:
+        seat: says which, one after another.
+        options: as of :class:`MqttSource`; ``topic_filter`` without ``$share``.
+    """
+
+    def __init__(self, url: str, *, seat: SpareSeat, filters: Sequence[str], **options: Any) -> None:
+        super().__init__(url, seat=seat, **options)
+        self._spare = seat
+        self._filters = list(filters)
+
+    @property
+    def connected(self) -> bool:
+        """See :class:`autoscaler.ports.Source`."""
+        return True
+
+    @asynccontextmanager
+    async def _linked(self) -> AsyncIterator[Link]:
+        inbox = _Inbox()
+        async with self._spare.occupied() as client_id:
+            async with self._open(client_id, inbox) as client:
+                link = _LastLink(
+                    client, inbox, self._receive_maximum, self._trust, self._spare, partial(self._leave, client, inbox)
+                )
+                await self._leave(client, inbox)
+                yield link
+            if link.is_drained:
+                async with self._open(client_id, _Inbox(), anew=True):
+                    self._spare.cleared()
+                _log.info("session ended", source=self.name, client_id=client_id, messages=link.count)
+
+    async def _leave(self, client: _AckingClient, inbox: _Inbox) -> None:
+        try:
+            await _answered(client.unsubscribe(self._filters, timeout=_SUBSCRIBE_TIMEOUT), inbox)
+        except aiomqtt.MqttError as error:
+            raise TemporaryError(f"unsubscribing: {error}") from error
+
+
+def shared(topic_filter: str, group: str) -> str:
+    """A filter by which all sessions of a group have each message once among them (MQTT 5.0, 4.8.2)."""
+    return f"$share/{group}/{topic_filter}"
+
+
+def unshared(topic_filter: str) -> str:
+    """What is behind ``$share`` and the group, where a filter begins with these."""
+    return topic_filter.split("/", 2)[2] if topic_filter.startswith("$share/") else topic_filter
 
 
 async def _answered(call: Coroutine[Any, Any, _Answer], inbox: _Inbox) -> _Answer:
@@ -225,11 +307,18 @@ def _reason(error: aiomqtt.MqttError) -> int | None:
 class _MqttLink:
     """See :class:`autoscaler.adapters.sources.link.Link`."""
 
-    def __init__(self, client: _AckingClient, inbox: _Inbox, at_most: int, trust: Trust) -> None:
+    _patience: float | None = None
+    """Seconds to wait for a message; for ever where it is None."""
+
+    def __init__(
+        self, client: _AckingClient, inbox: _Inbox, at_most: int, trust: Trust, seat: Seat | None = None
+    ) -> None:
         self._client = client
         self._inbox = inbox
         self._at_most = at_most
         self._trust = trust
+        self._seat = seat
+        self.is_called = False
 
     @property
     def alive(self) -> bool:
@@ -243,15 +332,34 @@ class _MqttLink:
         if self._client.lost:
             raise TemporaryError("the connection was lost")
         try:
-            message = await anext(self._client.messages)
+            message = await self._next()
         except aiomqtt.MqttError as error:
             raise TemporaryError(f"the connection was lost: {error.__cause__ or error}") from error
+        if message is None:
+            return ()
         taken = [self._received(message)]
         size = len(taken[0].payload)
         while len(taken) < self._at_most and not enough(size) and not self._inbox.empty():
             taken.append(self._received(self._inbox.get_nowait()))
             size += len(taken[-1].payload)
         return taken
+
+    async def _next(self) -> aiomqtt.Message | None:
+        """The next message; None where the seat is to be left, whatever has arrived: it comes again to another."""
+        if self._seat is None:
+            return await anext(self._client.messages)
+        arriving = asyncio.ensure_future(anext(self._client.messages))
+        called = asyncio.ensure_future(self._seat.called())
+        try:
+            await asyncio.wait((arriving, called), timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+            self.is_called = called.done()
+            return arriving.result() if arriving.done() and not self.is_called else None
+        finally:
+            arriving.cancel()
+            called.cancel()
+            await asyncio.wait((arriving, called))
+            if not arriving.cancelled():
+                arriving.exception()  # looked at, where the seat was to be left at the same moment
 
     async def ack(self, received: Sequence[Received]) -> None:
         for message in received:
@@ -261,6 +369,41 @@ class _MqttLink:
     def _received(self, message: aiomqtt.Message) -> Received:
         trusted = self._trust.trusts(SourceKind.MQTT, topic=message.topic.value)
         return Received(message.payload, message.mid if message.qos == _QOS else None, trusted)
+
+
+class _LastLink(_MqttLink):
+    """That to a session which is to be no more, and is subscribed to nothing; it ends when nothing comes any more.
+
+    Attributes:
+        is_drained: nothing waits in the session.
+        count: of messages taken from it.
+    """
+
+    _patience = _LAST_PATIENCE
+
+    def __init__(
+        self,
+        client: _AckingClient,
+        inbox: _Inbox,
+        at_most: int,
+        trust: Trust,
+        seat: Seat,
+        ask: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        super().__init__(client, inbox, at_most, trust, seat)
+        self.is_drained = False
+        self.count = 0
+        self._ask = ask
+
+    async def take(self) -> Sequence[Received]:
+        while not (taken := await super().take()) and not self.is_called:
+            # a broker that answers has sent all it had: the answer comes behind it
+            await self._ask()
+            if self._inbox.empty():
+                self.is_drained = True
+                return ()
+        self.count += len(taken)
+        return taken
 
 
 class _Inbox(asyncio.Queue[aiomqtt.Message]):
