@@ -399,9 +399,11 @@ class _LastLink(_MqttLink):
         while not (taken := await super().take()) and not self.is_called:
             # a broker that answers has sent all it had: the answer comes behind it
             await self._ask()
-            if self._inbox.empty():
+            if self._inbox.arrived == self.count:
                 self.is_drained = True
                 return ()
+            if self._inbox.empty():
+                raise TemporaryError("a message came when it was no longer waited for")  # and comes again
         self.count += len(taken)
         return taken
 
