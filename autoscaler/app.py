@@ -30,7 +30,7 @@ from autoscaler.api.guard import MAX_HEADER_BYTES, guarded
 from autoscaler.api.metrics import Metrics
 from autoscaler.declarations import Declarations, dump, load, parse, warnings
 from autoscaler.declarations.definitions import alarm_of, definition_of
-from autoscaler.edges import Edges, redis_tls
+from autoscaler.edges import Edges, redis_store
 from autoscaler.engine.audit import Change
 from autoscaler.engine.catalogue import Dialect
 from autoscaler.engine.controller import Controller
@@ -96,14 +96,7 @@ async def run_controller(settings: Settings) -> None:
         if url is None:
             embedded = await stack.enter_async_context(EmbeddedServer(settings.state_dir / "valkey"))
             url = embedded.url
-        store = RedisStore(
-            url,
-            namespace=settings.namespace,
-            shards=settings.shards,
-            history_ttl=settings.history_ttl,
-            wait=settings.redis_wait,
-            tls=redis_tls(settings),
-        )
+        store = redis_store(settings, url)
         stack.push_async_callback(store.close)
         await _patiently(store.generation)
         for problem in () if settings.allow_volatile_redis else await store.check():

@@ -31,7 +31,7 @@ from autoscaler.adapters.orchestration import HeatOrchestration
 from autoscaler.adapters.probes.octavia import OctaviaProbe
 from autoscaler.adapters.probes.prometheus import PrometheusProbe
 from autoscaler.adapters.reach import Guard
-from autoscaler.adapters.redis import RedisTls
+from autoscaler.adapters.redis import RedisStore, RedisTls
 from autoscaler.adapters.sources import aodh, ceilometer, remote_write
 from autoscaler.adapters.sources.again import Again, marking
 from autoscaler.adapters.sources.amqp import AmqpSource
@@ -380,9 +380,16 @@ def _amqp_tls(settings: Settings) -> Tls:
     return Tls(str(settings.amqp_ca or ""), str(settings.amqp_cert or ""), str(settings.amqp_key or ""))
 
 
-def redis_tls(settings: Settings) -> RedisTls:
-    """How Redis is known, and we are known by it."""
-    return RedisTls(str(settings.redis_ca or ""), str(settings.redis_cert or ""), str(settings.redis_key or ""))
+def redis_store(settings: Settings, url: str) -> RedisStore:
+    """The store at a URL, which is the settings' own or the embedded server's. It is to be closed."""
+    return RedisStore(
+        url,
+        namespace=settings.namespace,
+        shards=settings.shards,
+        history_ttl=settings.history_ttl,
+        wait=settings.redis_wait,
+        tls=RedisTls(str(settings.redis_ca or ""), str(settings.redis_cert or ""), str(settings.redis_key or "")),
+    )
 
 
 Cloud = Callable[[str, str | None], CloudService]

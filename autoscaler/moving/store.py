@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from autoscaler.adapters.redis import EmbeddedServer, FolderInUseError, RedisStore, running_url
-from autoscaler.edges import redis_tls
+from autoscaler.edges import redis_store
 
 if TYPE_CHECKING:
     from autoscaler.settings import Settings
@@ -21,14 +21,7 @@ log = structlog.get_logger()
 async def opened(settings: Settings) -> AsyncIterator[RedisStore]:
     """The store of the controllers that run with these settings, whether any does at this moment or not."""
     async with _redis(settings) as url:
-        store = RedisStore(
-            url,
-            namespace=settings.namespace,
-            shards=settings.shards,
-            history_ttl=settings.history_ttl,
-            wait=settings.redis_wait,
-            tls=redis_tls(settings),
-        )
+        store = redis_store(settings, url)
         try:
             yield store
         finally:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autoscaler.engine.leases import LEASE
 from tests.chaos.controller import STEPS
 from tests.chaos.outside import Mood
 from tests.chaos.proxy import Way
 from tests.chaos.rig import KINDS, START_SECONDS, Replica, Rig
 from tests.servers import rabbit_program
 
-LONGER_THAN_LEASES = 17.0
-"""Seconds; lanes and groups are leased for 15."""
+LONGER_THAN_LEASES = 2 * LEASE
 STEP_PATIENCE = 12.0
 """Seconds within which an armed step is reached by a controller that has work; else it is killed where it is."""
 HOUR = 3600.0
