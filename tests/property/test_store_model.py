@@ -19,8 +19,10 @@ from autoscaler.measures.match import Equals
 from autoscaler.measures.series import pack
 from autoscaler.measures.window import WindowSpec
 from autoscaler.ports import (
+    LETTER_KINDS,
     Acceptance,
     Claimed,
+    DeadLetter,
     DefinitionChanges,
     Definitions,
     Freeze,
@@ -314,6 +316,45 @@ def deliveries(draw: st.DrawFn) -> Op:
 
 
 @st.composite
+def revives(draw: st.DrawFn) -> Op:
+    alarm_id, url = draw(st.sampled_from(ALARMS)), draw(st.sampled_from(URLS))
+    token, repeat = draw(st.sampled_from(KEYS)), draw(st.booleans())
+
+    async def op(store: Store, world: World) -> Any:
+        row = OutboxRow(
+            id=f"revived:{world.count}", alarm_id=alarm_id, url=url, body={}, created=world.now, repeat=repeat
+        )
+        revived = await store.revive(row, token, lease=LEASE)
+        return revived and list(revived.lanes), await store.lanes(alarm_id)
+
+    return op
+
+
+@st.composite
+def burials(draw: st.DrawFn) -> Op:
+    kinds = draw(st.lists(st.sampled_from(LETTER_KINDS[-2:]), max_size=3))
+    dropped = draw(st.none() | st.integers(0, 2))
+
+    async def op(store: Store, world: World) -> Any:
+        await store.bury(
+            [
+                DeadLetter(
+                    kind=kind, time=world.now, reason="r", detail="", source="", payload=f"{world.count}:{number}"
+                )
+                for number, kind in enumerate(kinds)
+            ]
+        )
+        found = await store.dead_letters(LETTER_KINDS[-1], limit=9)
+        # each store gives ids of its own
+        some = [letter.id for letter in found[dropped : dropped + 2]] if dropped is not None else []
+        gone = await store.drop_letters([*some, *some[:1], "action-nonsense"])
+        left = await store.dead_letters(LETTER_KINDS[-1], limit=3, before=found[0].id if found else "")
+        return gone, [letter.payload for letter in (*found, *left)]
+
+    return op
+
+
+@st.composite
 def puts(draw: st.DrawFn) -> Op:
     behind = draw(st.sampled_from([0, 0, 0, 1]))
     made = draw(st.none() | st.tuples(st.integers(0, 9), st.sampled_from(["scale", "hold"]), st.sampled_from(Reason)))
@@ -373,7 +414,7 @@ def schedules(draw: st.DrawFn) -> Op:
 ops = st.one_of(
     writes(), writes(), accepts(), accepts(), deliveries(), puts(), claims(), claims(),
     advances(), dones(), marks(), finishes(), holds(), forgets(), freezes(), schedules(), tails(), tails(), counts(),
-    keeps(),
+    keeps(), revives(), burials(),
 )  # fmt: skip
 
 
