@@ -26,6 +26,7 @@ from autoscaler.adapters.listeners import Listeners, LoggingListener
 from autoscaler.adapters.logs import configure
 from autoscaler.adapters.redis import EmbeddedServer, RedisStore
 from autoscaler.adapters.schedule import CronCalendar
+from autoscaler.alarms.rules import OnOutage
 from autoscaler.api.guard import MAX_HEADER_BYTES, guarded
 from autoscaler.api.metrics import Metrics
 from autoscaler.declarations import Declarations, dump, load, parse, warnings
@@ -106,17 +107,19 @@ async def run_controller(settings: Settings) -> None:
         await live.serve(listening, embedded)
 
 
-async def adopt(controller: Controller, generation: str, declared: Declarations, *, mixed_as_aodh: bool) -> None:
+async def adopt(
+    controller: Controller, generation: str, declared: Declarations, *, mixed_as_aodh: bool, outage: OnOutage
+) -> None:
     """Have a controller run what is declared, and understand definitions beside it.
 
     Raises:
         TemporaryError: as :meth:`autoscaler.engine.controller.Controller.adopt`.
     """
     dialect = Dialect(
-        partial(alarm_of, derived=declared.derived, mixed_as_aodh=mixed_as_aodh),
+        partial(alarm_of, derived=declared.derived, mixed_as_aodh=mixed_as_aodh, outage=outage),
         partial(definition_of, timestamp=0.0),
         # of nothing else: each other key has every stored definition understood anew
-        f"{sorted(declared.derived.items())} {mixed_as_aodh}",
+        f"{sorted(declared.derived.items())} {mixed_as_aodh} {outage}",
     )
     await controller.adopt(
         generation,
@@ -328,7 +331,13 @@ class _Live:
             return
         generation, documents = published
         declared = parse(documents, mixed_as_aodh=self._mixed_as_aodh)
-        await adopt(self._controller, generation, declared, mixed_as_aodh=self._mixed_as_aodh)
+        await adopt(
+            self._controller,
+            generation,
+            declared,
+            mixed_as_aodh=self._mixed_as_aodh,
+            outage=self._settings.api_outage,
+        )
         self._unreadable = {}
         log.info(
             "declarations adopted",

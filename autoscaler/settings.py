@@ -22,6 +22,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from autoscaler.addresses import Reach
+from autoscaler.alarms.rules import OnOutage
 from autoscaler.errors import SettingsError
 from autoscaler.redaction import redacted
 
@@ -470,7 +471,12 @@ class Settings(BaseSettings):
     """Seconds that a measure may be ahead of the clock."""
 
     max_hold: float = Field(default=600.0, ge=0)
-    """Seconds that missing data is not believed while a source is behind."""
+    """Seconds that missing data is not believed while a source is behind, or most series of an alarm have stopped at
+    once."""
+
+    api_outage: OnOutage = OnOutage.BELIEVE
+    """What alarms made through the API do while most of their series have stopped at once: `hold` their state, or
+    `believe` what is left, as Aodh does. Alarms in files say so themselves."""
 
     min_evaluation_interval: float = Field(default=0.2, ge=0)
     """Seconds between two evaluations of the members of one group, at least."""
@@ -552,7 +558,9 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return [word for part in value.split(",") if (word := part.strip())] if isinstance(value, str) else value
 
-    @field_validator("log_level", "log_format", "auth", "composite_mixed", "keystone_interface", mode="before")
+    @field_validator(
+        "log_level", "log_format", "auth", "composite_mixed", "api_outage", "keystone_interface", mode="before"
+    )
     @classmethod
     def _any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

@@ -126,6 +126,24 @@ class Evidence(msgspec.Struct, frozen=True):
     resting_on_missing: bool = False
 
 
+class Outage(msgspec.Struct, frozen=True):
+    """Most series of a window have stopped at once.
+
+    Attributes:
+        since: Unix seconds of the point at which it was noticed.
+        stopped: Unix seconds, the newest measure of those that stopped.
+        silent: how many stopped.
+        reported: how many reported until then.
+        believed: it has lasted so long that they are taken to be gone.
+    """
+
+    since: float
+    stopped: float
+    silent: int
+    reported: int
+    believed: bool = False
+
+
 class LeafRecord(msgspec.Struct, frozen=True):
     """What is known of one leaf of a composite alarm.
 
@@ -147,6 +165,7 @@ class LeafRecord(msgspec.Struct, frozen=True):
     held_since: float | None = None
     evidence: Evidence | None = None
     note: str = ""
+    outage: Outage | None = None
 
 
 class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +185,7 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
         clear_since: Unix seconds since which it does not (``keep_firing_for``).
         held_since: Unix seconds since which missing data is not believed because a source is behind.
         evidence: of the newest definite verdict; None before the first.
+        outage: of the source of its measures, as its last look found it; of a composite alarm the leaves have theirs.
         note: what more there is to say than Aodh's ``reason`` does; for people.
         leaves: of a composite alarm, in order; empty before the first look.
         instances: of an alarm with a state per series: series -> state.
@@ -198,6 +218,13 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
     trust_gone: str = ""
     trust_gone_at: float = 0.0
     imported: bool = False
+    outage: Outage | None = None
+
+    @property
+    def in_outage(self) -> bool:
+        """Whether its state, or that of a part of it, is held since most series have stopped at once."""
+        outages = (self.outage, *(leaf.outage for leaf in self.leaves))
+        return any(outage is not None and not outage.believed for outage in outages)
 
     @property
     def state_reason(self) -> str:

@@ -34,6 +34,7 @@ from autoscaler.alarms.course import (
 from autoscaler.alarms.explanation import joined, note_of, note_of_observation, renewed
 from autoscaler.alarms.granules import MICROSECOND, aggregates
 from autoscaler.alarms.imported import keeps_state
+from autoscaler.alarms.outage import outage_at, outage_note, turned
 from autoscaler.alarms.outcome import RECHECK, Outcome
 from autoscaler.alarms.present import Seen, is_taken_as_aligned, next_points, present_spans
 from autoscaler.alarms.rules import CompositeRule, Junction, PrometheusRule, Rule
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Final
 
-    from autoscaler.alarms.alarm import Alarm, AlarmRecord
+    from autoscaler.alarms.alarm import Alarm, AlarmRecord, Outage
     from autoscaler.alarms.course import Look
     from autoscaler.alarms.observation import Observation
     from autoscaler.alarms.outcome import Sources
@@ -88,7 +89,7 @@ def evaluate_composite(
     return Outcome(
         look.record,
         tuple(look.happenings),
-        earliest([*at.dues, next_opening(look), *lasting(look, repeats=at.repeats)]),
+        earliest([*at.dues, next_opening(look), *lasting(look, repeats=at.repeats and not look.record.in_outage)]),
         at.held,
         at.as_aligned,
     )
@@ -140,6 +141,16 @@ def _look_at_window(at: _Leaves, number: int, view: WindowView) -> None:
         at.dues.append(look.now + RECHECK)
         at.records[number] = msgspec.structs.replace(leaf, held_since=since, note=DOUBTED)
         return
+    outage = outage_at(rule, view, seen.spans[-1], look.now, leaf, look)
+    _note_outage(at, leaf.outage, outage)
+    if outage is not None and not outage.believed:
+        # as it was, but for what the guards of scaling are told of it
+        at.evidence[number] = assessment.evidence
+        kept = msgspec.structs.replace(leaf, held_since=None, breaching_since=None, clear_since=None, outage=outage)
+        at.records[number] = msgspec.structs.replace(kept, note=outage_note(outage, look))
+        at.looked(seen.spans[-1].ends, rule.granularity)
+        at.dues += [*next_points(rule, view, seen.spans, look.now), outage.since + look.sources.max_hold]
+        return
     asked = next_state(leaf.state, assessment.verdict)
     waits = waits_of(rule, leaf, asked, look.now)
     waiting = is_waiting(rule, waits, look.now)
@@ -154,10 +165,20 @@ def _look_at_window(at: _Leaves, number: int, view: WindowView) -> None:
         clear_since=waits.clear_since if waiting else None,
         held_since=since,
         evidence=_kept_evidence(look.alarm, leaf, assessment, rule.granularity),
-        note=renewed(leaf.note, joined(believed_note(since, look), note_of(seen, look, assessment, state))),
+        note=renewed(
+            leaf.note,
+            joined(believed_note(since, look), outage_note(outage, look), note_of(seen, look, assessment, state)),
+        ),
+        outage=outage,
     )
     at.looked(seen.spans[-1].ends, rule.granularity)
     at.dues += [*next_points(rule, view, seen.spans, look.now), *ends_of(rule, at.records[number])]
+
+
+def _note_outage(at: _Leaves, before: Outage | None, now: Outage | None) -> None:
+    # the record's version is raised with the leaves
+    note = turned(before, now, at.look.now, at.look.record.version + 1)
+    at.look.happenings += [] if note is None else [note]
 
 
 def _look_at_observation(at: _Leaves, number: int, observation: Observation) -> None:
@@ -289,7 +310,7 @@ def _conclude(at: _Leaves) -> None:
         evidence=_evidence(at, resolution),
         explain=lambda before: explained_composite(rule, before, resolution),
         note=_note(at.records),
-        repeats=at.repeats,
+        repeats=at.repeats and not look.record.in_outage,
     )
     conclude(look, finding, look.now)
 

@@ -112,6 +112,7 @@ def _adopt_definition(look: Look) -> None:
             clear_since=None,
             held_since=None,
             evidence=None,
+            outage=None,
             repeat_at=None,
             note=look.record.note if look.record.imported else "",
             leaves=(),

@@ -6,7 +6,7 @@ Nothing here awaits or reads a clock, so a live run, a replay and a simulation a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from autoscaler.alarms.course import (
@@ -38,6 +38,7 @@ from autoscaler.alarms.granules import (
     sliding_window,
 )
 from autoscaler.alarms.imported import keeps_state
+from autoscaler.alarms.outage import outage_at, outage_note, turned
 from autoscaler.alarms.outcome import (
     MAX_HOLD,
     POLICY_SCHEME,
@@ -45,6 +46,8 @@ from autoscaler.alarms.outcome import (
     Consideration,
     Happening,
     LateNote,
+    OutageNote,
+    OutageTurn,
     Outcome,
     Repetition,
     Sources,
@@ -70,6 +73,8 @@ __all__ = [
     "Consideration",
     "Happening",
     "LateNote",
+    "OutageNote",
+    "OutageTurn",
     "Outcome",
     "Repetition",
     "Sources",
@@ -143,7 +148,8 @@ def _each_boundary(at: _WindowLook) -> Sequence[Span]:
         # no boundary, so no new state; but what waits for this time within a granule is not put off to its end
         assessment = assess(rule, aggregates(rule, at.view, spans), look.record.state)
         if not _holds(at, assessment):
-            remain(look, _finding(at, assessment, look.record.state, spans), look.now)
+            finding = _finding(at, assessment, look.record.state, spans)
+            remain(look, replace(finding, repeats=not look.record.in_outage), look.now)
     return spans
 
 
@@ -174,7 +180,7 @@ def _judge(at: _WindowLook, spans: Sequence[Span], time: float) -> None:
     look, rule = at.look, at.rule
     at.first = at.first or spans[0]
     assessment = assess(rule, aggregates(rule, at.view, spans), look.record.state)
-    if _keeps_imported(at, assessment, spans) or _holds(at, assessment):
+    if _keeps_imported(at, assessment, spans) or _holds(at, assessment) or _rides_out(at, assessment, spans, time):
         return
     current = look.record.state
     asked = next_state(current, assessment.verdict)
@@ -203,6 +209,25 @@ def _holds(at: _WindowLook, assessment: Assessment) -> bool:
     return at.held
 
 
+def _rides_out(at: _WindowLook, assessment: Assessment, spans: Sequence[Span], time: float) -> bool:
+    """Whether the state is held since most series have stopped at once.
+
+    Policies go on being considered: what still reports may ask for more members. Nothing is repeated, since nobody
+    knows what a webhook does.
+    """
+    look, before = at.look, at.look.record.outage
+    now = outage_at(at.rule, at.view, spans[-1], time, look.record, look)
+    if now != before:
+        look.change(outage=now)
+        note = turned(before, now, time, look.record.version)
+        look.happenings += [] if note is None else [note]
+    if not look.record.in_outage:
+        return False
+    look.change(breaching_since=None, clear_since=None)
+    remain(look, replace(_finding(at, assessment, look.record.state, spans), repeats=False), time)
+    return True
+
+
 def _finding(at: _WindowLook, assessment: Assessment, state: AlarmState, spans: Sequence[Span]) -> Finding:
     rule, look = at.rule, at.look
     note = note_of(Seen(rule, at.view, spans), look, assessment, state)
@@ -212,7 +237,10 @@ def _finding(at: _WindowLook, assessment: Assessment, state: AlarmState, spans: 
         step=rule.granularity,
         evidence=assessment.evidence,
         explain=lambda current: explained(rule.evaluation_periods, current, state, assessment),
-        note=renewed(look.record.note, joined(believed_note(look.record.held_since, look), note)),
+        note=renewed(
+            look.record.note,
+            joined(believed_note(look.record.held_since, look), outage_note(look.record.outage, look), note),
+        ),
     )
 
 
@@ -252,7 +280,10 @@ def _dues(at: _WindowLook, spans: Sequence[Span]) -> Iterable[float | None]:
         yield from (max(_boundary_after(due, rule), following) for due in ends_of(rule, look.record))
     elif look.within:
         yield from ends_of(rule, look.record)
-    yield from lasting(look)
+    if look.record.outage is not None and look.record.in_outage:
+        # empty granules have no points of their own; but a state that calls policies goes on
+        yield next_boundary(rule, look.now) if at.in_order else look.record.outage.since + look.sources.max_hold
+    yield from lasting(look, repeats=not look.record.in_outage)
 
 
 def _boundary_after(time: float, rule: Rule) -> float:

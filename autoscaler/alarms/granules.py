@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from autoscaler.measures.window import WindowView
 
 MICROSECOND = 1e-6
+LATELY = 8
+"""Reports of a series by which it is told how often it usually reports."""
 
 parsed = lru_cache(maxsize=1024)(parse)
 
@@ -94,7 +96,7 @@ def counted(rule: Rule, view: WindowView) -> Derived:
     return derive(view.series, rule.derivation, rule.metric)
 
 
-def _reported(rule: Rule, view: WindowView) -> Mapping[str, Series]:
+def reporters(rule: Rule, view: WindowView) -> Mapping[str, Series]:
     """The series whose reports are waited for; of a derived metric one for each resource, whatever it is divided by."""
     return view.series if rule.derivation is None else reports(view.series, rule.derivation, rule.metric)
 
@@ -195,7 +197,7 @@ def _differences(found: Sequence[Granule]) -> list[Granule]:
 
 def interval(rule: Rule, view: WindowView) -> float | None:
     """Seconds between two reports of a typical series; None while no series has reported twice."""
-    reported = _reported(rule, view).values()
+    reported = reporters(rule, view).values()
     spacings = sorted(
         (series.times[-1] - series.times[0]) / (len(series) - 1) for series in reported if len(series) > 1
     )
@@ -207,7 +209,25 @@ def slides(rule: Rule, view: WindowView) -> bool:
     if rule.window is WindowKind.ALIGNED:
         return False
     observed = interval(rule, view)
-    return observed is None or rule.granularity >= 2 * observed
+    if observed is None or rule.granularity >= 2 * observed:
+        return True
+    # a gap, as an outage leaves it, makes no series one that reports seldom
+    usual = usual_interval([series.times[-LATELY:] for series in reporters(rule, view).values()])
+    return usual is not None and rule.granularity >= 2 * usual
+
+
+def usual_interval(recent: Iterable[Sequence[float]]) -> float | None:
+    """Seconds between two reports of a typical series, whatever gaps there are; None while none has reported twice.
+
+    Args:
+        recent: of each series the times of its newest reports, oldest first.
+    """
+    usual = [_median([after - before for before, after in pairwise(times)]) for times in recent if len(times) > 1]
+    return _median(usual) if usual else None
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 def sliding_end(rule: Rule, view: WindowView, now: float) -> float:
@@ -238,7 +258,7 @@ def comes_into_reach(rule: Rule, view: WindowView, now: float) -> float | None:
     if not slides(rule, view):
         following = (granule_at(now, rule.granularity) + 1) * rule.granularity
         return following if following <= view.newest else None
-    reported = _reported(rule, view).values()
+    reported = reporters(rule, view).values()
     ahead = [series.times[bisect_right(series.times, now)] for series in reported if series.times[-1] > now]
     return min(ahead, default=None)
 
@@ -252,7 +272,7 @@ def newest_counting(rule: Rule, view: WindowView, now: float) -> int:
     present = granule_at(min(view.newest, now), rule.granularity)
     if rule.evaluate is EvaluateWhen.MEASURE:
         return max(over, present)
-    reported = _reported(rule, view)
+    reported = reporters(rule, view)
     unfinished = range(present, over, -1)
     settled = [index for index in unfinished if _settled(rule, reported, index)]
     return settled[0] if settled else over

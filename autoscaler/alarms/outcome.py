@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
@@ -97,7 +98,35 @@ class LateNote:
     reason: str
 
 
-Happening = Transition | Repetition | Consideration | LateNote
+class OutageTurn(StrEnum):
+    """What became of an outage."""
+
+    BEGAN = "began"
+    ENDED = "ended"
+    BELIEVED = "believed"
+
+
+@dataclass(frozen=True, slots=True)
+class OutageNote:
+    """Most series of a window have stopped at once, or they report again, or are taken to be gone.
+
+    Attributes:
+        version: the record's that it made.
+        time: of the point at which it was noticed.
+        stopped: Unix seconds, the newest measure of those that stopped.
+        silent: how many stopped.
+        reported: how many reported until then.
+    """
+
+    version: int
+    time: float
+    turn: OutageTurn
+    stopped: float
+    silent: int
+    reported: int
+
+
+Happening = Transition | Repetition | Consideration | LateNote | OutageNote
 
 
 @dataclass(frozen=True, slots=True)

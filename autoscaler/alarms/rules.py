@@ -76,6 +76,13 @@ class TreatMissingData(StrEnum):
     OK = "ok"
 
 
+class OnOutage(StrEnum):
+    """What to do while most of a window's series have stopped at once."""
+
+    HOLD = "hold"
+    BELIEVE = "believe"
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """A threshold over an aggregate of one series or of many.
 
@@ -100,6 +107,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         hold_for: seconds the verdict must last before ``alarm`` (``for``).
         keep_firing_for: seconds ``alarm`` lasts on after the verdict is gone.
         min_reporting: share of a group's ready members that must report before a scale-in; None means the group's.
+        outage: whether the state is held while most of its series have stopped at once, see
+            :mod:`autoscaler.alarms.outage`; of one series nothing can be told.
     """
 
     metric: str
@@ -122,6 +131,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     hold_for: float = 0.0
     keep_firing_for: float = 0.0
     min_reporting: float | None = None
+    outage: OnOutage = OnOutage.BELIEVE
     further_metrics: tuple[str, ...] = ()
     derivation: Derivation | None = None
 

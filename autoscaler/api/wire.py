@@ -519,6 +519,7 @@ def _threshold(rule: Rule) -> dict[str, Any]:
         "keep_firing_for": rule.keep_firing_for or None,
         "recovery_threshold": rule.recovery_threshold,
         "min_reporting": rule.min_reporting,
+        "outage": None if rule.single else rule.outage,
     }
     return body | {key: value for key, value in ours.items() if value is not None}
 

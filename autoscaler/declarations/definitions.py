@@ -6,6 +6,7 @@ This is on the path of every start, so it looks at the values itself: a hundred 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from autoscaler.alarms.alarm import Alarm, Severity
@@ -16,6 +17,7 @@ from autoscaler.alarms.rules import (
     Condition,
     EventRule,
     Leaf,
+    OnOutage,
     PoolHealthRule,
     PrometheusRule,
     Rule,
@@ -59,23 +61,40 @@ class _FaultError(Exception):
         self.path: Path = path
 
 
-def alarm_of(definition: Definition, *, derived: Mapping[str, Derivation], mixed_as_aodh: bool) -> Alarm:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How definitions are read; see :func:`alarm_of`."""
+
+    derived: Mapping[str, Derivation]
+    mixed_as_aodh: bool
+    outage: OnOutage
+
+
+def alarm_of(
+    definition: Definition,
+    *,
+    derived: Mapping[str, Derivation],
+    mixed_as_aodh: bool,
+    outage: OnOutage = OnOutage.BELIEVE,
+) -> Alarm:
     """The alarm that somebody defined through the API.
 
     Args:
         definition: as stored.
         derived: by name, what rules may look at beside metrics that are measured.
         mixed_as_aodh: how composite alarms resolve mixed values, see :class:`autoscaler.alarms.rules.CompositeRule`.
+        outage: what rules over many series do while most of them have stopped at once.
 
     Raises:
         ValueError: it cannot be read; names the key.
     """
+    reading = _Reading(derived, mixed_as_aodh, outage)
     try:
         return Alarm(
             alarm_id=definition.alarm_id,
             name=definition.name,
             type=definition.type,
-            rule=_condition(definition, derived, mixed_as_aodh=mixed_as_aodh),
+            rule=_condition(definition, reading),
             project_id=definition.project_id,
             scope=definition.scope,
             revision=definition.revision,
@@ -105,11 +124,11 @@ def _constraint(constraint: Mapping[str, Any]) -> TimeConstraint:
         raise ValueError(f"time_constraints: {missing.args[0]}: missing") from None
 
 
-def _condition(definition: Definition, derived: Mapping[str, Derivation], *, mixed_as_aodh: bool) -> Condition:
+def _condition(definition: Definition, reading: _Reading) -> Condition:
     rule = definition.rule
     match definition.type:
         case "composite":
-            return _composite(rule, derived, mixed_as_aodh=mixed_as_aodh)
+            return _composite(rule, reading)
         case "event":
             return _event(rule)
         case "loadbalancer_member_health":
@@ -117,12 +136,12 @@ def _condition(definition: Definition, derived: Mapping[str, Derivation], *, mix
             scope = None if definition.scope == ANY_PROJECT else definition.scope
             return PoolHealthRule(**{name: _text(rule, name) for name in names}, scope_to_project=scope)
         case kind if kind in LEAVES:
-            return _leaf(kind, rule, derived)
+            return _leaf(kind, rule, reading)
         case kind:
             raise ValueError(f"type: {kind!r} is no type of alarm that is known here")
 
 
-def _composite(rule: Mapping[str, Any], derived: Mapping[str, Derivation], *, mixed_as_aodh: bool) -> CompositeRule:
+def _composite(rule: Mapping[str, Any], reading: _Reading) -> CompositeRule:
     read = read_tree(rule, LEAVES)
     if read.faults or read.tree is None:
         path, expected = read.faults[0]
@@ -130,13 +149,13 @@ def _composite(rule: Mapping[str, Any], derived: Mapping[str, Derivation], *, mi
     leaves: list[Leaf] = []
     for path, kind, leaf in read.leaves:
         try:
-            leaves.append(_leaf(kind, leaf, derived))
+            leaves.append(_leaf(kind, leaf, reading))
         except _FaultError as fault:
             raise _FaultError(str(fault), *path, *fault.path) from None
         if leaf.get("per_series"):
             raise _FaultError(ONLY_ALONE, *path, "per_series")
     documents = tuple(shown_leaf(kind, leaf) for _, kind, leaf in read.leaves)
-    return CompositeRule(leaves=tuple(leaves), tree=read.tree, documents=documents, mixed_as_aodh=mixed_as_aodh)
+    return CompositeRule(leaves=tuple(leaves), tree=read.tree, documents=documents, mixed_as_aodh=reading.mixed_as_aodh)
 
 
 ONLY_ALONE: Final = "expected only in alarms of its own, a composite alarm has no state for each series"
@@ -164,7 +183,7 @@ def _query(rule: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> l
     return found
 
 
-def _leaf(kind: str, rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> Leaf:
+def _leaf(kind: str, rule: Mapping[str, Any], reading: _Reading) -> Leaf:
     if kind == "prometheus":
         return PrometheusRule(
             query=_text(rule, "query"),
@@ -174,8 +193,8 @@ def _leaf(kind: str, rule: Mapping[str, Any], derived: Mapping[str, Derivation])
             per_series=bool(rule.get("per_series", False)),
         )
     if kind == SAMPLES:
-        return _samples(rule, derived)
-    fields = _series(kind, rule, derived)
+        return _samples(rule, reading)
+    fields = _series(kind, rule, reading.derived)
     method = _text(rule, "aggregation_method")
     try:
         parsed(method)
@@ -184,6 +203,7 @@ def _leaf(kind: str, rule: Mapping[str, Any], derived: Mapping[str, Derivation])
     if kind != RESOURCES:
         fields["reaggregation_method"] = across(method)
         fields["rate_of_aggregate"] = is_rate(method)
+        fields["outage"] = reading.outage
     return Rule(
         single=kind == RESOURCES,
         aggregation_method=method,
@@ -196,7 +216,7 @@ def _leaf(kind: str, rule: Mapping[str, Any], derived: Mapping[str, Derivation])
     )
 
 
-def _samples(rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> Rule:
+def _samples(rule: Mapping[str, Any], reading: _Reading) -> Rule:
     """A statistic of all samples that match. Its periods ended when Aodh looked, so its window slides."""
     if rule.get("exclude_outliers"):
         _refuse("expected false; periods are not left out by how many samples they have", "exclude_outliers")
@@ -205,7 +225,7 @@ def _samples(rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> Rule
     return Rule(
         metric=meter_name,
         match=all_of(_query(rule, sample_match)),
-        derivation=derived.get(meter_name),
+        derivation=reading.derived.get(meter_name),
         single=False,
         aggregation_method=statistic.aggregation_method,
         reaggregation_method=POOLED,
@@ -214,6 +234,7 @@ def _samples(rule: Mapping[str, Any], derived: Mapping[str, Derivation]) -> Rule
         granularity=float(_count(rule, "period", 60, YEAR)),
         evaluation_periods=_count(rule, "evaluation_periods", 1, 100),
         window=WindowKind.SLIDING,
+        outage=reading.outage,
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, Strict, ValidationInfo, field_validator, model_validator
 
-from autoscaler.alarms.rules import ComparisonOperator, EvaluateWhen, Rule, TreatMissingData, WindowKind
+from autoscaler.alarms.rules import ComparisonOperator, EvaluateWhen, OnOutage, Rule, TreatMissingData, WindowKind
 from autoscaler.declarations.fields import YEAR, Declared, Name, Number, Short, Whole
 from autoscaler.declarations.wording import shown
 from autoscaler.measures.aggregation import POOLED, Differences, parse, parse_reaggregation
@@ -43,6 +43,7 @@ class RuleDocument(Declared):
     """What all rules over measures have in common."""
 
     default_window: ClassVar[WindowKind] = WindowKind.SLIDING
+    default_outage: ClassVar[OnOutage] = OnOutage.BELIEVE
 
     comparison_operator: ComparisonOperator = ComparisonOperator.EQ
     """How an aggregate is compared with the threshold."""
@@ -85,6 +86,9 @@ class RuleDocument(Declared):
 
     min_reporting: Annotated[Number, Field(ge=0, le=1)] | None = None
     """Share of a group's ready members that must report before a scale-in."""
+
+    outage: OnOutage | None = None
+    """What to do while most series have stopped at once."""
 
     @field_validator("aggregation_method")
     @classmethod
@@ -133,9 +137,13 @@ class RuleDocument(Declared):
         """The rule."""
         boundary = self.evaluate is EvaluateWhen.BOUNDARY  # which only aligned windows have
         window = self.window or (WindowKind.ALIGNED if boundary else self.default_window)
-        same = self.model_dump(include=set(Rule.__struct_fields__) & set(RuleDocument.model_fields) - {"window"})
+        same = self.model_dump(
+            include=set(Rule.__struct_fields__) & set(RuleDocument.model_fields) - {"window", "outage"}
+        )
         same["granularity"] = float(self.granularity)
-        return Rule(**same, **self._scope(), window=window)
+        # boundaries are evaluated for equality with Aodh, which knows no outages
+        outage = self.outage or (OnOutage.BELIEVE if boundary else self.default_outage)
+        return Rule(**same, **self._scope(), window=window, outage=outage)
 
     def _scope(self) -> dict[str, Any]:
         """Which series count, and how they become one."""
@@ -202,6 +210,8 @@ def is_rate(aggregation_method: str) -> bool:
 
 class AggregationRule(OneMetric, ManySeries):
     """``aggregation``: series that match, or those of a group's members."""
+
+    default_outage: ClassVar[OnOutage] = OnOutage.HOLD
 
     match: dict[Short, Attribute] | None = None
     """Attributes that a series must have; ``{}`` takes all of them."""

@@ -10,6 +10,7 @@ import random
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import msgspec
@@ -166,7 +167,14 @@ class Controller:
             leases=self.leases,
             poll_interval=poll_interval,
         )
-        self._evaluator = Evaluator(store, listener, min_interval=min_evaluation_interval, notify=notify, count=count)
+        self._evaluator = Evaluator(
+            store,
+            listener,
+            min_interval=min_evaluation_interval,
+            notify=notify,
+            count=count,
+            moves=self._moved_by,
+        )
         self._ingest = Ingest(store, listener)
         carried_out = ByScheme(actions, listener.circuit, clock=clock)
         self.signaller: Signaller | None = None
@@ -457,6 +465,9 @@ class Controller:
         if written.refused:
             await self.bury_refused(written.refused)
         return written
+
+    def _moved_by(self, alarm: Alarm) -> AbstractSet[str]:
+        return self.plan.moved_by(alarm)
 
     async def evaluate(self, written: Written, leased: Leased) -> Evaluated:
         """Steps 4 to 6 for what was written; what ``leased`` is told is this replica's to carry out."""

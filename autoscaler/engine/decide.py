@@ -189,9 +189,16 @@ class Decider:
         await self.decide(group, attempt)
 
 
-def situation(group: Group, state: GroupState, scale_outs: Sequence[Proposal] = ()) -> Situation:
-    """What the guards are asked about; ``scale_outs`` are what the group's standing alarms propose."""
-    return Situation(group, state.record, state.now, frozen(state.freeze), scale_outs)
+def situation(
+    group: Group, state: GroupState, scale_outs: Sequence[Proposal] = (), outages: Sequence[str] = ()
+) -> Situation:
+    """What the guards are asked about.
+
+    Args:
+        scale_outs: what the group's standing alarms propose.
+        outages: names of those of its alarms whose source is out.
+    """
+    return Situation(group, state.record, state.now, frozen(state.freeze), scale_outs, outages)
 
 
 def frozen(freeze: Freeze | None) -> str:
@@ -218,7 +225,12 @@ def _about_alarm(
         if (named := plan.policy(url)) is not None and named.group == group.name
         if is_scale_out(proposal := _proposal(named, other, standing, group, state), named, group, state.record)
     ]
-    at = situation(group, state, scale_outs)
+    outages = [
+        other.name
+        for other in plan.alarms_of(group.name)
+        if other.enabled and (known := records.get(other.alarm_id)) is not None and known.in_outage
+    ]
+    at = situation(group, state, scale_outs, outages)
     own = _proposal(policy, alarm, record, group, state)
     if f"{POLICY_SCHEME}{policy.name}" not in alarm.actions(record.state):
         left = Objection(Reason.ALARM_LEFT_STATE, f"the alarm is {record.state} by now")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -15,6 +16,8 @@ from autoscaler.alarms.evaluation import Outcome, Sources, Transition, evaluate
 from autoscaler.alarms.events import hit, is_hit
 from autoscaler.alarms.observation import Observation
 from autoscaler.alarms.observed import observe
+from autoscaler.alarms.outage import may_have_begun
+from autoscaler.alarms.present import present_spans
 from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule, leaves_of
 from autoscaler.engine.ledger import Attempt, Leased, Ledger
 from autoscaler.engine.listen import Listener
@@ -59,20 +62,34 @@ class _Look:
     outcome: Outcome | None = None
     attempt: Attempt | None = None
 
+    def suspects(self, number: int, leaf: Rule) -> bool:
+        """Whether the series of a leaf may have stopped at once, unless we have removed the members they are of."""
+        view = self.views.get(self.leaf_windows[number] or "")
+        return view is not None and may_have_begun(leaf, view, present_spans(leaf, view, view.asof)[-1])
+
 
 class Evaluator:
     """Evaluates alarms and puts the verdicts into force.
 
     Args:
         min_interval: seconds between two evaluations of a window over many series.
+        moves: names of the groups that an alarm's policies move.
         notify: whether transitions are told on the bus.
         count: whether evaluations are counted by alarm and state.
     """
 
     def __init__(
-        self, store: Store, listener: Listener, *, min_interval: float = 0.2, notify: bool = False, count: bool = False
+        self,
+        store: Store,
+        listener: Listener,
+        *,
+        min_interval: float = 0.2,
+        notify: bool = False,
+        count: bool = False,
+        moves: Callable[[Alarm], AbstractSet[str]] = lambda _alarm: frozenset(),
     ) -> None:
         self._store = store
+        self._moves = moves
         self._listener = listener
         self._min_interval = min_interval
         self._notify = notify
@@ -159,13 +176,16 @@ class Evaluator:
         return min(self._deferred.values(), default=None)
 
     async def _members(self, looks: Iterable[_Look]) -> dict[str, GroupRecord]:
-        """The records of every group that a rule looks at."""
-        groups = {
-            leaf.group
-            for look in looks
-            for leaf in leaves_of(look.alarm.rule)
-            if isinstance(leaf, Rule) and leaf.group is not None
-        }
+        """The records of every group that a rule looks at, and of those whose members may have stopped by our doing."""
+        groups: set[str] = set()
+        for look in looks:
+            for number, leaf in enumerate(leaves_of(look.alarm.rule)):
+                if not isinstance(leaf, Rule):
+                    continue
+                if leaf.group is not None:
+                    groups.add(leaf.group)
+                elif look.suspects(number, leaf):
+                    groups |= self._moves(look.alarm)
         return {name: (await self._store.group(name)).record for name in sorted(groups)}
 
     def _attempt(self, look: _Look, members: Mapping[str, GroupRecord], sources: Sources) -> Attempt:
@@ -206,7 +226,9 @@ class Evaluator:
             if window_id is None or window_id not in look.views or not isinstance(leaf, Rule):
                 continue
             whole = look.views[window_id]
-            view = whole if leaf.group is None else _of_members(whole, members[leaf.group])
+            view = (
+                self._of_moved(alarm, whole, members) if leaf.group is None else _of_members(whole, members[leaf.group])
+            )
             if view is None:
                 return Outcome(before, next_due=asof + MEMBERS_RECHECK, held=True)
             views[number] = view
@@ -223,6 +245,11 @@ class Evaluator:
             self._warned.add(alarm.alarm_id)
             log.warning("sliding window taken as aligned", alarm=alarm.name)
         return outcome
+
+    def _of_moved(self, alarm: Alarm, view: WindowView, members: Mapping[str, GroupRecord]) -> WindowView:
+        """A window with the size of the group that the alarm moves, where that was asked for and is one."""
+        moved = self._moves(alarm) & members.keys()
+        return replace(view, members=_count(members[next(iter(moved))])) if len(moved) == 1 else view
 
     async def _finish(self, views: Mapping[str, WindowView], looks: Sequence[_Look], done: Evaluated) -> None:
         dues: dict[str, list[float]] = {window_id: [] for window_id in views}
@@ -375,6 +402,12 @@ def _of_members(view: WindowView, group: GroupRecord) -> WindowView | None:
     """What the ready members reported; everything where the target does not name them, None while it was never read."""
     if group.size is None:
         return None
-    if group.ready and not group.members:
-        return view
-    return view.only(group.members)
+    own = view if group.ready and not group.members else view.only(group.members)
+    return replace(own, members=_count(group))
+
+
+def _count(group: GroupRecord) -> int | None:
+    """How many members are there to report; those that we remove are not waited for."""
+    if group.desired_capacity is None or group.size is None:
+        return None
+    return min(group.ready, group.desired_capacity)

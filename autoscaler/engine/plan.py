@@ -41,6 +41,12 @@ class Plan:
         }
         return [alarm for _, alarm in sorted(found.items())]
 
+    def moved_by(self, alarm: Alarm) -> frozenset[str]:
+        """Names of the groups whose policies an alarm calls for some state, and may."""
+        urls = (*alarm.ok_actions, *alarm.alarm_actions, *alarm.insufficient_data_actions)
+        policies = [policy for url in urls if (policy := self.policy(url)) is not None]
+        return frozenset(policy.group for policy in policies if alarm.may_move(policy.project_id))
+
     def policy(self, url: str) -> ScalingPolicy | None:
         """The policy that an action names; None for other actions and unknown policies."""
         return self.policies.get(url.removeprefix(POLICY_SCHEME)) if url.startswith(POLICY_SCHEME) else None

@@ -12,6 +12,7 @@ from autoscaler.alarms.evaluation import (
     POLICY_SCHEME,
     Consideration,
     LateNote,
+    OutageNote,
     Outcome,
     Repetition,
     Transition,
@@ -21,6 +22,8 @@ from autoscaler.scaling.guards import iso
 
 NOTIFICATION = "notification:"
 """The URL of the rows that tell a change on the bus."""
+OUTAGE = "source outage"
+"""Type of the lines of a history that say that most series of an alarm have stopped at once, or no longer."""
 _EVENT_TYPES = {
     "creation": "alarm.creation",
     "rule change": "alarm.rule_change",
@@ -47,7 +50,7 @@ def rows(alarm: Alarm, outcome: Outcome, now: float) -> list[OutboxRow]:
                 urls = tuple(url for url in alarm.actions(happening.state) if url.startswith(POLICY_SCHEME))
                 body = {"current": happening.state}
                 repeat = True
-            case LateNote():
+            case LateNote() | OutageNote():
                 continue
             case _:
                 assert_never(happening)
@@ -103,6 +106,11 @@ def history(alarm: Alarm, before: AlarmRecord | None, outcome: Outcome, now: flo
         for happening in outcome.happenings
         if isinstance(happening, Transition)
     ]
+    entries += [
+        (OUTAGE, _outage(happening), happening.time, happening.version)
+        for happening in outcome.happenings
+        if isinstance(happening, OutageNote)
+    ]
     return [
         HistoryEntry(
             event_id=event_id(alarm.alarm_id, version, kind),
@@ -115,6 +123,10 @@ def history(alarm: Alarm, before: AlarmRecord | None, outcome: Outcome, now: flo
         )
         for kind, detail, time, version in entries
     ]
+
+
+def _outage(note: OutageNote) -> dict[str, Any]:
+    return {"outage": note.turn, "silent": note.silent, "reported": note.reported, "newest": iso(note.stopped)}
 
 
 def _said(transition: Transition) -> str:

@@ -70,6 +70,7 @@ class WindowView:
         newest: event time of the newest point ever written, None while there is none.
         series: by resource id; only series that have points.
         late: event time of the oldest point that was written since the last evaluation; None where none was.
+        members: how many members the group has whose series these are; None where there is no telling.
     """
 
     version: int
@@ -77,9 +78,10 @@ class WindowView:
     newest: float | None
     series: dict[str, Series] = field(default_factory=dict)
     late: float | None = None
+    members: int | None = None
 
     def only(self, resource_ids: Iterable[str]) -> WindowView:
         """The part of the window that a group's members reported."""
         wanted = set(resource_ids)
         kept = {name: series for name, series in self.series.items() if resource_of(name) in wanted}
-        return WindowView(self.version, self.asof, self.newest, kept, self.late)
+        return WindowView(self.version, self.asof, self.newest, kept, self.late, self.members)

@@ -78,7 +78,9 @@ async def import_aodh(
     configure(settings.log_format, settings.log_level)
     async with _database(url) as database, opened(settings) as store:
         declared = await _declared(store, settings)
-        understood = partial(alarm_of, derived=declared.derived, mixed_as_aodh=_mixed_as_aodh(settings))
+        understood = partial(
+            alarm_of, derived=declared.derived, mixed_as_aodh=_mixed_as_aodh(settings), outage=settings.api_outage
+        )
         importer = Importer(
             store,
             database,

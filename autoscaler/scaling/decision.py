@@ -27,6 +27,7 @@ class Reason(StrEnum):
     NO_ROOM = "no room"
     FROZEN = "frozen"
     PAUSED = "paused"
+    SOURCE_OUTAGE = "source outage"
     MEMBERS_SILENT = "members silent"
     RESTS_ON_MISSING_DATA = "rests on missing data"
     STALE_DATA = "stale data"

@@ -61,6 +61,7 @@ class Situation:
     Attributes:
         frozen: why everything is held; "" when it is not.
         scale_outs: proposals to grow that active alarms make at this moment, those that a bound stops included.
+        outages: names of alarms most of whose series have stopped at once.
     """
 
     group: Group
@@ -68,6 +69,7 @@ class Situation:
     now: float
     frozen: str = ""
     scale_outs: Sequence[Proposal] = ()
+    outages: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,13 @@ def not_paused(proposal: Proposal, at: Situation) -> Objection | None:
     direction = f" (scale-{pause.direction})" if pause.direction else ""
     by = f" by {pause.actor.name}" if pause.actor.name else ""
     return Objection(Reason.PAUSED, f"paused{direction} {ending}{by}: {pause.reason}", pause.until)
+
+
+def source_speaks(proposal: Proposal, at: Situation) -> Objection | None:
+    """While a source is out nothing that is measured makes the group smaller, whichever alarm asks."""
+    if not proposal.measured or proposal.change >= 0 or not at.outages:
+        return None
+    return Objection(Reason.SOURCE_OUTAGE, f"most series of alarm {', '.join(at.outages)} have stopped at once")
 
 
 def members_reported(proposal: Proposal, at: Situation) -> Objection | None:
@@ -190,6 +199,7 @@ GUARDS: Sequence[Guard] = (
     size_known,
     changes_something,
     not_paused,
+    source_speaks,
     members_reported,
     fresh,
     nothing_in_flight,

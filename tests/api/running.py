@@ -23,6 +23,7 @@ from autoscaler.adapters.sources.decode import LIVE, decode
 from autoscaler.adapters.sources.gnocchi import GnocchiDecoder
 from autoscaler.adapters.sources.remote_write import decode as decode_remote_write
 from autoscaler.adapters.targets.dry_run import DryRunTarget
+from autoscaler.alarms.rules import OnOutage
 from autoscaler.api import create_app
 from autoscaler.api.authentication import noauth
 from autoscaler.api.failures import Failures
@@ -141,7 +142,7 @@ async def begun(
         max_hold=600,
         generation_changed=same_generation,
     )
-    await adopt(controller, declared.generation, declared, mixed_as_aodh=False)
+    await adopt(controller, declared.generation, declared, mixed_as_aodh=False, outage=OnOutage.BELIEVE)
     await controller.restore()
     return controller, runner
 

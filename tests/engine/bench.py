@@ -12,7 +12,7 @@ from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.sources.decode import decode
 from autoscaler.adapters.targets.memory import MemoryTarget
 from autoscaler.alarms.alarm import AlarmState
-from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
+from autoscaler.alarms.rules import OnOutage, PoolHealthRule, PrometheusRule
 from autoscaler.app import adopt
 from autoscaler.declarations import load
 from autoscaler.engine.controller import Controller
@@ -85,7 +85,7 @@ class Bench:
         await self.work()
 
     async def _adopt(self, controller: Controller) -> None:
-        await adopt(controller, self.declared.generation, self.declared, mixed_as_aodh=False)
+        await adopt(controller, self.declared.generation, self.declared, mixed_as_aodh=False, outage=OnOutage.BELIEVE)
         await controller.restore()
 
     async def declare(self, document: str) -> None:

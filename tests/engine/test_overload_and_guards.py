@@ -150,7 +150,8 @@ async def test_a_freeze_holds_the_group_until_it_is_taken_away() -> None:
 
 
 async def test_members_falling_silent_scale_nothing_in() -> None:
-    bench = await begun(document(max_size=10), size=10)
+    believing = document(max_size=10).replace("window: aligned", "window: aligned, outage: believe")
+    bench = await begun(believing, size=10)
     everybody = [f"web-{number}" for number in range(10)]
     await reports(bench, everybody, 50.0, until=1050.0)
     await reports(bench, everybody[:2], 10.0, until=1150.0)
@@ -166,6 +167,8 @@ async def test_all_members_falling_silent_scale_nothing_in() -> None:
     bench = await begun(document(max_size=10), size=10)
     await reports(bench, [f"web-{number}" for number in range(10)], 50.0, until=1050.0)
     await bench.until(1200.0)
+    assert await bench.transitions("idle") == ["ok"]
+    await bench.until(1700.0)
 
     assert await bench.transitions("idle") == ["ok", "insufficient data"]
     assert await bench.moves() == []

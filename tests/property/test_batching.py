@@ -40,7 +40,8 @@ alarms:
   - name: busy
     type: aggregation
     rule: {metric: cpu_util, match: {server_group: web}, aggregation_method: mean, granularity: 10,
-           evaluation_periods: 2, comparison_operator: gt, threshold: 50, window: aligned, evaluate: boundary}
+           evaluation_periods: 2, comparison_operator: gt, threshold: 50, window: aligned, evaluate: boundary,
+           outage: hold}
     alarm_actions: ["policy://out", "log://"]
     repeat_actions: true
   - name: idle

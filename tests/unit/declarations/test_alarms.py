@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from autoscaler.alarms.alarm import Alarm, Severity, declared_id
-from autoscaler.alarms.rules import ComparisonOperator, EvaluateWhen, Rule, TreatMissingData, WindowKind
+from autoscaler.alarms.rules import ComparisonOperator, EvaluateWhen, OnOutage, Rule, TreatMissingData, WindowKind
 from autoscaler.alarms.time_constraints import TimeConstraint
 from autoscaler.declarations import warnings
 from autoscaler.errors import DeclarationError
@@ -71,6 +71,7 @@ def test_everything_that_can_be_said_is_kept() -> None:
         "for": 30,
         "keep_firing_for": 90,
         "min_reporting": 0.5,
+        "outage": "hold",
     }
     constraint = {"name": "day", "start": "0 8 * * *", "duration": 3600, "timezone": "Europe/Berlin"}
     alarm = threshold(
@@ -130,6 +131,7 @@ def test_everything_that_can_be_said_is_kept() -> None:
             hold_for=30.0,
             keep_firing_for=90.0,
             min_reporting=0.5,
+            outage=OnOutage.HOLD,
         ),
     )
 
@@ -357,3 +359,23 @@ def test_a_hundred_spans_are_taken_and_no_more() -> None:
 
     assert len(only(declared(alarms=[threshold(time_constraints=spans[:100])])).time_constraints) == 100
     assert refused(alarms=[threshold(time_constraints=spans)]) == ["alarms[0].time_constraints"]
+
+
+@pytest.mark.parametrize(
+    ("said", "outage"),
+    [
+        pytest.param({}, OnOutage.HOLD, id="by-itself"),
+        pytest.param({"outage": "believe"}, OnOutage.BELIEVE, id="as-told"),
+        pytest.param({"window": "aligned", "evaluate": "boundary"}, OnOutage.BELIEVE, id="as-aodh-at-boundaries"),
+        pytest.param(
+            {"window": "aligned", "evaluate": "boundary", "outage": "hold"}, OnOutage.HOLD, id="at-boundaries-as-told"
+        ),
+    ],
+)
+def test_an_outage_is_held_unless_equality_with_aodh_is_wanted(said: dict[str, str], outage: OnOutage) -> None:
+    rule = {"metric": "m", "match": {}, "aggregation_method": "mean", "threshold": 1} | said
+
+    found = only(declared(alarms=[threshold(type="aggregation", rule=rule)])).rule
+
+    assert isinstance(found, Rule)
+    assert found.outage is outage

@@ -17,8 +17,10 @@ IN = dataclasses.replace(OUT, capacity=3, change=-1, policy="in", alarm="idle", 
 NOW = 100.0
 
 
-def at(*, frozen: str = "", scale_outs: tuple[Proposal, ...] = (), **fields: Any) -> Situation:
-    return Situation(GROUP, replace(RECORD, **fields), NOW, frozen, scale_outs)
+def at(
+    *, frozen: str = "", scale_outs: tuple[Proposal, ...] = (), outages: tuple[str, ...] = (), **fields: Any
+) -> Situation:
+    return Situation(GROUP, replace(RECORD, **fields), NOW, frozen, scale_outs, outages)
 
 
 def paused(*, until: float | None = None, direction: str = "", by: str = "") -> Pause:
@@ -67,6 +69,14 @@ def test_a_group_at_rest_may_move(proposal: Proposal) -> None:
             Objection(Reason.PAUSED, "paused (scale-out) until 1970-01-01T01:00:00Z by ann: maintenance", 3600.0),
             id="paused-for-a-while-in-one-direction",
         ),
+        pytest.param(
+            IN,
+            at(outages=("busy", "idle"), ready=10),
+            Objection(Reason.SOURCE_OUTAGE, "most series of alarm busy, idle have stopped at once"),
+            id="source-outage",
+        ),
+        pytest.param(OUT, at(outages=("busy",)), None, id="what-is-left-may-ask-for-more"),
+        pytest.param(Proposal(3, -1), at(outages=("busy",)), None, id="a-person-may-say-so"),
         pytest.param(
             IN,
             at(ready=10),
