@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
 from autoscaler.alarms.alarm import AlarmState
 from autoscaler.api.duration import LONGEST, seconds
 from autoscaler.engine.shadow import NEWEST
-from autoscaler.ports import AUDITS, DEAD_LETTERS, DECISIONS, HISTORY_ENTRIES
+from autoscaler.ports import AUDITS, DEAD_LETTERS, DECISIONS, HISTORY_ENTRIES, AuditEntry
 
 LETTER_ID = 64
 """Characters of a dead letter's id."""
@@ -56,12 +56,38 @@ class DecisionPage(Asked):
 
 
 class AuditPage(Asked):
-    """How many changes."""
+    """Which changes."""
+
+    kind: Annotated[str, Field(max_length=100)] | None = None
+    """Of exactly this kind of thing."""
+
+    project: Annotated[str, Field(max_length=255)] | None = None
+    """By somebody of this project, or to something of it."""
+
+    user: Annotated[str, Field(max_length=255)] | None = None
+    """By exactly this user."""
+
+    since: AwareDatetime | None = None
+    """Not before this time, ISO 8601 with its zone."""
 
     before: Annotated[str, Field(max_length=LETTER_ID)] | None = None
     """Id of a change; only older ones."""
 
     limit: Annotated[int, Field(ge=1, le=AUDITS)] = 100
+
+    @property
+    def asks_for_some(self) -> bool:
+        """Whether not all of them are wanted."""
+        return any(each is not None for each in (self.kind, self.project, self.user, self.since))
+
+    def passes(self, entry: AuditEntry) -> bool:
+        """Whether it is one of them."""
+        return (
+            self.kind in (None, entry.kind)
+            and self.user in (None, entry.actor.name)
+            and (self.project is None or self.project in {entry.project_id, entry.actor.project_id})
+            and (self.since is None or entry.time >= self.since.timestamp())
+        )
 
 
 class LetterFilter(Asked):

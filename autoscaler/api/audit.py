@@ -21,7 +21,8 @@ def router(service: Service) -> APIRouter:
     @paths.get("")
     async def audit(asked: Annotated[AuditPage, Query()]) -> list[AuditAnswer]:
         """Newest first; `before` is the id of the last one of the page before."""
-        entries = await service.audit.entries(limit=asked.limit, before=asked.before or "")
+        passes = asked.passes if asked.asks_for_some else None
+        entries = await service.audit.entries(limit=asked.limit, before=asked.before or "", passes=passes)
         return [audit_answer(entry) for entry in entries]
 
     return paths

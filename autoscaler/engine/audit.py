@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 MAX_SIDE: Final = 4096
 """Characters of what was there before, or after, in JSON; what is longer is cut."""
+LOOKED_AT: Final = 500
+"""Changes that are read in one go where some are searched for."""
 LANE: Final = "audit"
 """In the place of an alarm's id: what is told of changes waits in a lane of its own."""
 
@@ -52,6 +54,9 @@ class Change(StrEnum):
     PUBLISHED = "published"
     MOVED_IN = "moved in"
     MOVED_OUT = "moved out"
+    EXPORTED = "exported"
+    IMPORTED = "imported"
+    UPGRADED = "upgraded"
 
 
 class Audit:
@@ -114,9 +119,20 @@ class Audit:
         except TemporaryError as error:
             log.error("change not kept", event_id=entry.event_id, error=str(error))  # noqa: TRY400 - the log has it
 
-    async def entries(self, *, limit: int, before: str = "") -> list[AuditEntry]:
-        """Newest first; ``before`` is the id of the last one already seen."""
-        return await self._store.audits(limit=limit, before=before)
+    async def entries(
+        self, *, limit: int, before: str = "", passes: Callable[[AuditEntry], bool] | None = None
+    ) -> list[AuditEntry]:
+        """Newest first, those that pass; ``before`` is the id of the last one already seen."""
+        if passes is None:
+            return await self._store.audits(limit=limit, before=before)
+        found: list[AuditEntry] = []
+        while len(found) < limit:
+            page = await self._store.audits(limit=LOOKED_AT, before=before)
+            found += filter(passes, page)
+            if len(page) < LOOKED_AT:
+                break
+            before = page[-1].id
+        return found[:limit]
 
     async def _tell(self, entry: AuditEntry) -> None:
         now = await self._store.now()

@@ -29,6 +29,8 @@ _ACTIONS: Final = {
     "replayed": "start",
     "published": "deploy",
     "moved out": "backup",
+    "exported": "backup",
+    "imported": "restore",
 }
 """Of CADF's taxonomy; everything else is an update."""
 _TARGETS: Final = {
@@ -40,6 +42,7 @@ _TARGETS: Final = {
     "dead letters": "data/message",
     "declarations": "data/config",
     "database": "data/database",
+    "state": "data/database",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ from autoscaler.adapters.openstack import Service as CloudService
 from autoscaler.api.v2.imported import Taking
 from autoscaler.declarations import Declarations, parse
 from autoscaler.declarations.definitions import alarm_of
-from autoscaler.engine.audit import Audit, Change
+from autoscaler.engine.audit import Change
 from autoscaler.engine.backfill import Backfill
 from autoscaler.engine.move_in import Importer
 from autoscaler.engine.move_out import Exporter
 from autoscaler.engine.route import Router
 from autoscaler.errors import PermanentError
+from autoscaler.moving.record import record
 from autoscaler.moving.store import opened
-from autoscaler.scaling.group import Actor
 from autoscaler.settings import Mixed, Settings
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ async def import_aodh(
             async with _archive(settings, gnocchi) as archive:
                 await _fill(store, archive, declared, understood, summary)
         if not dry_run:
-            await _record(store, settings, Change.MOVED_IN, url, summary)
+            await record(store, settings, Change.MOVED_IN, "database", url, after=_moved(summary))
         return summary
 
 
@@ -110,22 +109,12 @@ async def export_aodh(settings: Settings, url: str, *, overwrite: bool, dry_run:
     async with _database(url) as database, opened(settings) as store:
         summary = await Exporter(store, database, overwrite=overwrite, dry_run=dry_run).run()
         if not dry_run:
-            await _record(store, settings, Change.MOVED_OUT, url, summary)
+            await record(store, settings, Change.MOVED_OUT, "database", url, after=_moved(summary))
         return summary
 
 
-async def _record(store: Store, settings: Settings, change: Change, url: str, summary: Summary) -> None:
-    """Say who has moved what; they are known by their name on this machine."""
-    audit = Audit(store, leased=lambda _: None, notify=settings.audit_notify)
-    moved = {key: sum(getattr(summary, key).values()) for key in ("new", "changed", "states")}
-    await audit.record(Actor(kind="user", name=_person()), change, "database", url, after=moved)
-
-
-def _person() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""
+def _moved(summary: Summary) -> dict[str, int]:
+    return {key: sum(getattr(summary, key).values()) for key in ("new", "changed", "states")}
 
 
 async def _fill(

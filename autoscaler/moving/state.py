@@ -11,9 +11,12 @@ from autoscaler import __version__
 from autoscaler.adapters import state_file
 from autoscaler.adapters.logs import configure
 from autoscaler.engine import upkeep
+from autoscaler.engine.audit import Change
 from autoscaler.engine.restore import Restored, Restorer
+from autoscaler.moving.record import record
 from autoscaler.moving.store import opened
 from autoscaler.ports import Heartbeat, Schema
+from autoscaler.scaling.guards import iso
 from autoscaler.settings import Settings
 
 
@@ -50,7 +53,12 @@ async def upgrade(settings: Settings) -> Schema:
     """
     configure(settings.log_format, settings.log_level)
     async with opened(settings) as store:
-        return await upkeep.upgrade(store, __version__)
+        before = await store.schema()
+        schema = await upkeep.upgrade(store, __version__)
+        if schema != before:
+            was, now = ({"form": each.form, "oldest": each.oldest} for each in (before, schema))
+            await record(store, settings, Change.UPGRADED, "state", settings.namespace, before=was, after=now)
+        return schema
 
 
 async def export(settings: Settings, path: Path) -> Mapping[str, int]:
@@ -71,6 +79,8 @@ async def export(settings: Settings, path: Path) -> Mapping[str, int]:
             async for entry in store.saved():
                 write(entry)
                 counted[str(type(entry).__struct_config__.tag)] += 1
+        # what left holds secrets
+        await record(store, settings, Change.EXPORTED, "state", settings.namespace, after={"file": str(path)})
     return counted
 
 
@@ -93,4 +103,6 @@ async def put_back(settings: Settings, path: Path, *, replace: bool) -> Restored
         await store.begin_import(shards=header.shards, replace=replace)
         restored = await Restorer(store, await store.now()).run(state_file.read(path))
         await store.end_import()
+        taken = {"file": str(path), "of": header.namespace, "from": iso(header.time), "replaced": replace}
+        await record(store, settings, Change.IMPORTED, "state", settings.namespace, after=taken)
     return restored

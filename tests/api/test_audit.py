@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from autoscaler.engine.audit import LOOKED_AT, Change
 from autoscaler.ports import DeadLetter
-from tests.api.running import Api, running
+from autoscaler.scaling.group import Actor
+from autoscaler.scaling.guards import iso
+from tests.api.running import NOW, Api, running
 
 pytestmark = pytest.mark.slow  # many small ones, each with an API of its own
 
@@ -122,6 +125,30 @@ async def test_pages_follow_each_other(api: Api) -> None:
 
     assert (len(first), len(second)) == (2, 1)
     assert len({entry["event_id"] for entry in [*first, *second]}) == 3
+
+
+async def test_some_are_found_among_many_by_what_who_and_when(api: Api) -> None:
+    made = await api.client.post("/v2/alarms", json=ALARM, headers=MONA)
+    for _ in range(LOOKED_AT + 1):
+        await api.service.audit.record(Actor(kind="user", name="eve"), Change.FROZEN, "groups", "all")
+    api.now[0] += 60
+    await api.client.delete(f"/v2/alarms/{made.json()['alarm_id']}", headers=ANNA)
+
+    async def found(**asked: Any) -> list[str]:
+        answer = await api.client.get("/v1/audit", params=asked)
+        assert answer.status_code == 200, answer.text
+        return [entry["change"] for entry in answer.json()]
+
+    assert await found(kind="alarm") == ["deleted", "created"]
+    assert await found(kind="alarm", limit=1) == ["deleted"]
+    assert await found(project="shop") == ["deleted", "created"]
+    assert await found(project="hall") == ["deleted"]
+    assert await found(user="mona") == ["created"]
+    assert await found(since=iso(NOW + 60)) == ["deleted"]
+    assert await found(user="mona", since=iso(NOW + 60)) == []
+    assert len(await found(user="eve", limit=10_000)) == LOOKED_AT + 1
+    for wrong in ("yesterday", "2030-01-31T00:00:00"):
+        assert (await api.client.get("/v1/audit", params={"since": wrong})).status_code == 400
 
 
 @pytest.mark.parametrize(("headers", "status"), [(MONA, 403), (ANNA, 200), ({}, 200)])

@@ -70,6 +70,7 @@ def test_a_restore_of_an_old_export_resizes_nothing_and_goes_on(redis_of_its_own
             controller.until_ready()
             until(lambda: '"size": 2' in controller.command("groups", "list", "--format", "json"))
             exported = controller.command("state", "export", str(saved))
+            told = json.loads(controller.command("audit", "list", "--kind", "state", "--format", "json"))
             until(lambda: neighbours.size >= 5, meanwhile=lambda: send(controller, 90))
             assert "runs on autoscaler; end every controller first" in controller.command(
                 "state", "import", str(saved), "--replace", status=1
@@ -88,11 +89,16 @@ def test_a_restore_of_an_old_export_resizes_nothing_and_goes_on(redis_of_its_own
             time.sleep(3)
             quiet = (list(neighbours.resizes), list(neighbours.posts), neighbours.size)
             until(lambda: neighbours.size > size, meanwhile=lambda: send(controller, 90))
+            told += json.loads(controller.command("audit", "list", "--kind", "state", "--format", "json"))
             decisions = json.loads(controller.command("groups", "decisions", "web", "--format", "json"))
             assert controller.end() == 0
             assert "Traceback" not in controller.log()
 
     assert "1 group" in exported
+    assert [(entry["change"], entry["after"]["file"]) for entry in told] == [
+        ("exported", str(saved)),
+        ("imported", str(saved)),
+    ]
     assert stat.S_IMODE(saved.stat().st_mode) == 0o600
     assert "whole; form 1" in whole
     assert "groups: 1;" in imported
