@@ -23,6 +23,7 @@ from autoscaler.api.documents import document_of
 from autoscaler.api.identity import SERVICE, Identity, identity_of
 from autoscaler.api.intake import Intake, Message, status_of
 from autoscaler.declarations.tokens import Sends
+from autoscaler.engine.audit import Change, difference
 from autoscaler.measures.measure import Measure
 
 if TYPE_CHECKING:
@@ -544,6 +545,10 @@ class GnocchiEndpoints:
                     raise WrongError(400, _invalid("expected a list of operations that add or remove /attributes/…"))
         changed = {**present, "attributes": attributes}
         await self._service.keep("resource_type", {asked.path["name"]: msgspec.json.encode(changed)})
+        before, after = difference(present, changed)
+        await self._service.audit.record(
+            asked.identity.actor, Change.REPLACED, "resource type", asked.path["name"], before=before, after=after
+        )
         return JSONResponse(changed)
 
     async def _make_kind(self, asked: _Asked, kind: str, called: str) -> Response:
@@ -553,6 +558,7 @@ class GnocchiEndpoints:
         if (await self._service.kept(kind, [name]))[0] is not None:
             raise WrongError(409, f"{called} {name} already exists")
         await self._service.keep(kind, {name: msgspec.json.encode(document)})
+        await self._service.audit.record(asked.identity.actor, Change.CREATED, called.lower(), name, after=document)
         return JSONResponse(document, 201)
 
     async def _kind(self, name: str, kind: str, called: str) -> dict[str, Any]:

@@ -263,6 +263,13 @@ async def test_archive_policies_and_types_are_kept_as_they_are(senders: Senders)
     changed = await senders.client.patch("/v1/resource_type/instance", json=added)
     assert changed.json()["attributes"] == {"host": {"type": "string"}, "az": {"type": "string"}}
     assert (await senders.client.patch("/v1/resource_type/instance", json=[{"op": "move"}])).status_code == 400
+    told = await senders.api.service.audit.entries(limit=10)
+    assert [(entry.change, entry.kind, entry.target) for entry in told] == [
+        ("replaced", "resource type", "instance"),
+        ("created", "resource type", "instance"),
+        ("created", "archive policy", "ceilometer-low"),
+    ]
+    assert told[0].before == {"attributes": {"host": {"type": "string"}}}
 
 
 async def test_the_version_that_ceilometer_asks_for_is_told(senders: Senders) -> None:
