@@ -781,7 +781,10 @@ class Store(Protocol):
         ...
 
     async def dead_letters(self, kind: str, *, limit: int, before: str = "") -> list[DeadLetter]:
-        """Newest first; only those that are older than the one with the id ``before``, where it is given."""
+        """Newest first; only those that are older than the one with the id ``before``, where it is given.
+
+        None where that is no id of this kind.
+        """
         ...
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
@@ -797,7 +800,7 @@ class Store(Protocol):
         ...
 
     async def audits(self, *, limit: int, before: str = "") -> list[AuditEntry]:
-        """Newest first; ``before`` is the id of the last one already seen."""
+        """Newest first; ``before`` is the id of the last one already seen; none where it is no id."""
         ...
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:

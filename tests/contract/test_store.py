@@ -1597,6 +1597,14 @@ class TestDeadLetters:
         assert without_id(seen) == [letter(number) for number in range(6, -1, -1)]
         assert await bench.store.dead_letters("measure", limit=2, before=seen[-1].id) == []
 
+    @pytest.mark.parametrize("before", ["nonsense", "measure-", "measure-x", "(", "event-9999999999999999999"])
+    async def test_nothing_is_older_than_what_is_no_letter_of_that_kind(self, bench: Bench, before: str) -> None:
+        await bench.store.bury([letter(1)])
+        await bench.store.audit(change(1))
+
+        assert await bench.store.dead_letters("measure", limit=2, before=before) == []
+        assert await bench.store.audits(limit=2, before=before if "event" not in before else "x") == []
+
     async def test_each_is_dropped_once(self, bench: Bench) -> None:
         await bench.store.bury([letter(1), letter(2, "action"), letter(3)])
         newest, oldest = await bench.store.dead_letters("measure", limit=10)

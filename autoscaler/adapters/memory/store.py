@@ -605,6 +605,8 @@ class MemoryStore:
 
     async def dead_letters(self, kind: str, *, limit: int, before: str = "") -> list[DeadLetter]:
         """See :class:`autoscaler.ports.Store`."""
+        if before and not _is_id(before, kind):
+            return []
         kept = self._letters.get(kind, [])[::-1]
         return [letter for letter in kept if not before or letter.id < before][:limit]
 
@@ -632,6 +634,8 @@ class MemoryStore:
 
     async def audits(self, *, limit: int, before: str = "") -> list[AuditEntry]:
         """See :class:`autoscaler.ports.Store`."""
+        if before and not _is_id(before, "audit"):
+            return []
         return [entry for entry in self._audit[::-1] if not before or entry.id < before][:limit]
 
     async def beat(self, heartbeat: Heartbeat) -> Pulse:
@@ -905,6 +909,11 @@ def _keep(group: _Group, decision: Decision, *, coalesce: bool) -> Decision:
     if len(group.decided) > DECISIONS:
         del group.decided[next(iter(group.decided))]
     return decision
+
+
+def _is_id(text: str, kind: str) -> bool:
+    """Whether that may be the id of a letter or change that is or was here."""
+    return text.removeprefix(f"{kind}-").isdecimal()
 
 
 def _same_hold(one: Decision, other: Decision) -> bool:

@@ -519,8 +519,10 @@ class RedisStore:
 
     async def dead_letters(self, kind: str, *, limit: int, before: str = "") -> list[DeadLetter]:
         """See :class:`autoscaler.ports.Store`."""
-        newest = f"({forms.stream_id(before)}" if before else "+"
-        return await self._letters("XREVRANGE", kind, newest, "-", limit)
+        if not before:
+            return await self._letters("XREVRANGE", kind, "+", "-", limit)
+        at = forms.stream_id(before) if forms.kind_of_letter(before) == kind else ""
+        return await self._letters("XREVRANGE", kind, f"({at}", "-", limit) if at else []
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
         """See :class:`autoscaler.ports.Store`."""
