@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 MAX_LEVELS = 64
 """Deepest nesting of a search."""
+MAX_COMPARISONS = 500
+"""Of a search, each value of a list for itself: every new series is held against all of them."""
+MAX_PATTERN = 4096
+"""Characters that ``like`` compares with; no value is so long."""
 
 
 class Order(StrEnum):
@@ -138,7 +142,22 @@ def from_search(search: object) -> Match:
     Raises:
         MatchError: an operator or shape that is not known; nothing was guessed.
     """
-    return _read(search, MAX_LEVELS)
+    match = _read(search, MAX_LEVELS)
+    if _comparisons(match) > MAX_COMPARISONS:
+        raise MatchError(f"expected a search of at most {MAX_COMPARISONS} comparisons")
+    return match
+
+
+def _comparisons(match: Match) -> int:
+    match match:
+        case And(parts) | Or(parts):
+            return sum(map(_comparisons, parts))
+        case Not(part):
+            return _comparisons(part)
+        case OneOf(_, values):
+            return len(values)
+        case _:
+            return 1
 
 
 def _read(search: object, levels: int) -> Match:
@@ -177,6 +196,8 @@ def _of_attribute(name: object, operand: object) -> Match:
         case "like":
             attribute, value = _pair(name, operand)
             pattern = _text(name, value)
+            if len(pattern) > MAX_PATTERN:
+                raise MatchError(f'"{name}" expects at most {MAX_PATTERN} characters')
             _tokens(pattern)
             return Like(attribute, pattern)
         case str() if name in _ORDERS:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from autoscaler.measures.match import (
     EVERYTHING,
+    MAX_COMPARISONS,
+    MAX_PATTERN,
     And,
     Equals,
     Like,
@@ -273,3 +275,26 @@ def test_a_measure_without_a_project_says_nothing_of_it() -> None:
 
     assert attribute_of(nobodys, "project_id") is None
     assert holds(Missing("project_id"), nobodys)
+
+
+EQUAL: dict[str, Any] = {"=": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("search", "taken"),
+    [
+        pytest.param({"or": [EQUAL] * MAX_COMPARISONS}, True, id="many"),
+        pytest.param({"or": [EQUAL] * (MAX_COMPARISONS + 1)}, False, id="too-many"),
+        pytest.param({"not": {"and": [{"or": [EQUAL] * MAX_COMPARISONS}, EQUAL]}}, False, id="below"),
+        pytest.param({"in": {"a": [str(n) for n in range(MAX_COMPARISONS + 1)]}}, False, id="values"),
+        pytest.param({"like": {"a": "%" * MAX_PATTERN}}, True, id="pattern"),
+        pytest.param({"like": {"a": "%" * (MAX_PATTERN + 1)}}, False, id="long-pattern"),
+    ],
+)
+def test_a_search_compares_so_often_and_not_more(search: Any, taken: bool) -> None:  # noqa: FBT001
+    """Whoever makes alarms may send series by the ten thousand, and each is held against the search."""
+    if taken:
+        from_search(search)
+        return
+    with pytest.raises(MatchError, match="at most"):
+        from_search(search)
