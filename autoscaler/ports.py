@@ -459,7 +459,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         clock: Unix seconds by its own clock.
         caught_up: every source is connected with nothing unprocessed for 1 s.
-        behind: seconds that its slowest source is behind, as far as known.
+        behind: seconds that its slowest source is behind, as far as known: the age of the newest measure taken from it
+            while others wait.
         form: the newest form of the state that it knows; those that do not say know the first.
     """
 

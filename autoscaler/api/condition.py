@@ -100,11 +100,13 @@ def _status(service: Service, missing: list[str]) -> StatusAnswer:
     named: dict[str, list[Source]] = {}
     for source in runner.sources:
         named.setdefault(source.name, []).append(source)
+    behind = runner.behind()
     sources = [
         SourceAnswer(
             name=name,
             connected=all(source.connected for source in links),
             waiting=sum(source.waiting for source in links),
+            behind=behind.get(name),
         )
         for name, links in named.items()
     ]

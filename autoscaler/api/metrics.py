@@ -105,6 +105,12 @@ class Metrics:
             "paused": Gauge("autoscaler_group_paused", "1 while paused or frozen.", ["group"], registry=registry),
         }
         self._lag = Gauge("autoscaler_lag_seconds", "Age of the last batch's newest measure.", registry=registry)
+        self._behind = Gauge(
+            "autoscaler_source_behind_seconds",
+            "Age of the newest measure taken while others wait, by source; 0 when nothing waits.",
+            ["source"],
+            registry=registry,
+        )
         self._pending = Gauge("autoscaler_measures_pending", "Measures not written yet.", registry=registry)
         self._skew = Gauge("autoscaler_clock_skew_seconds", "This clock minus the store's.", registry=registry)
         self._replicas = Gauge("autoscaler_replicas", "Controllers that live.", registry=registry)
@@ -176,6 +182,9 @@ class Metrics:
         """
         self._lag.set(runner.lag.newest)
         self._pending.set(runner.lag.pending)
+        self._behind.clear()
+        for source, seconds in runner.behind().items():
+            self._behind.labels(source).set(seconds)
         self._skew.set(runner.skew)
         self._replicas.set(len(runner.replicas))
         for gauge in self._groups.values():

@@ -309,6 +309,9 @@ class SourceAnswer(Answer):
     waiting: int
     """Messages that have arrived and are not taken."""
 
+    behind: float | None = None
+    """Age in seconds of the newest measure taken, while others wait; 0 when none does, null while nothing is known."""
+
 
 class StatusAnswer(Answer):
     """How this controller is."""

@@ -48,18 +48,34 @@ FOLLOW_PATIENCE = 2.0
 
 
 @dataclass(slots=True)
+class _SourceWatch:
+    """How far a source has been read.
+
+    Attributes:
+        idle_since: when it last had nothing waiting; None while it has something or is not connected.
+        read_until: Unix seconds by the store's clock up to which everything was read: the event time of the newest
+            measure that was taken from it, or when it was last caught up; None before either.
+    """
+
+    idle_since: float | None = None
+    read_until: float | None = None
+
+    def read(self, until: float) -> None:
+        """Everything is read until then."""
+        self.read_until = until if self.read_until is None else max(self.read_until, until)
+
+    def is_caught_up(self, now: float) -> bool:
+        """Whether nothing has waited for long enough, ``now`` being the steady clock's."""
+        return self.idle_since is not None and now - self.idle_since >= CAUGHT_UP_AFTER
+
+
+@dataclass(slots=True)
 class _Submission:
     measures: Sequence[Measure]
     due: Sequence[str]
     written: asyncio.Future[list[Measure]]
     events: Sequence[Event] = ()
-
-
-@dataclass(slots=True)
-class _SourceWatch:
-    """When a source last had nothing waiting; None while it has something or is not connected."""
-
-    idle_since: float | None = None
+    watch: _SourceWatch | None = None
 
 
 @dataclass(slots=True)
@@ -166,9 +182,16 @@ class Runner:
         self._wake.at(-math.inf)
 
     async def submit(
-        self, measures: Sequence[Measure], due: Sequence[str] = (), events: Sequence[Event] = ()
+        self,
+        measures: Sequence[Measure],
+        due: Sequence[str] = (),
+        events: Sequence[Event] = (),
+        watch: _SourceWatch | None = None,
     ) -> list[Measure]:
         """Have measures written and events heard; when this returns they are, and may be acknowledged.
+
+        Args:
+            watch: of the source that they come of; None where they come another way.
 
         Returns:
             Those whose series had no room; they are buried.
@@ -179,7 +202,7 @@ class Runner:
         if self._stopping.is_set():
             raise TemporaryError("the controller is ending")
         future: asyncio.Future[list[Measure]] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Submission(measures, due, future, events))
+        self._pending.append(_Submission(measures, due, future, events, watch))
         self.lag.pending += len(measures)
         self._arrived.set()
         return await future
@@ -188,8 +211,11 @@ class Runner:
         """Run until :meth:`stop`, or until the state is in a form that this version does not know."""
         async with asyncio.TaskGroup() as group:
             feeders = [
-                group.create_task(self._forever(partial(self._feed, source)))
-                for source in (*self.sources, *self._witnesses)
+                *(
+                    group.create_task(self._forever(partial(self._feed, source, watch)))
+                    for source, watch in zip(self.sources, self._watches, strict=True)
+                ),
+                *(group.create_task(self._forever(partial(self._feed, source, None))) for source in self._witnesses),
             ]
             helpers = [
                 group.create_task(self._forever(self._beat)),
@@ -232,20 +258,20 @@ class Runner:
 
     # --- measures ----------------------------------------------------------------------------------------------------
 
-    async def _feed(self, source: Source) -> None:
+    async def _feed(self, source: Source, watch: _SourceWatch | None) -> None:
         async with contextlib.aclosing(source.deliveries()) as deliveries:
             async for delivery in deliveries:
-                await self.take(delivery.batch)
+                await self.take(delivery.batch, watch)
                 await delivery.ack()
 
-    async def take(self, batch: Batch) -> list[Measure]:
+    async def take(self, batch: Batch, watch: _SourceWatch | None = None) -> list[Measure]:
         """Write a batch and bury what could not be decoded; as :meth:`submit`."""
         if batch.rejected:
             await self._until_stored(lambda: self.controller.bury(batch))
         if batch.told:
             await self._until_stored(lambda: self.controller.hear_of_groups(batch.told))
         self.controller.listener.received(batch.source, len(batch.measures) + len(batch.events))
-        return await self.submit(batch.measures, (), batch.events) if batch.measures or batch.events else []
+        return await self.submit(batch.measures, (), batch.events, watch) if batch.measures or batch.events else []
 
     async def _until_stored(self, once: Callable[[], Awaitable[None]]) -> None:
         """Repeat until the store has taken it: nothing is acknowledged before."""
@@ -302,6 +328,8 @@ class Runner:
         for submission in batch:
             if not submission.written.done():
                 submission.written.set_result([m for m in submission.measures if id(m) in refused])
+            if submission.measures and submission.watch is not None:
+                submission.watch.read(max(measure.timestamp for measure in submission.measures))
         if written.lag is not None:
             self.lag.newest = max(0.0, written.lag)
         try:
@@ -440,7 +468,7 @@ class Runner:
                 replica=self._replica,
                 clock=self._clock(),
                 caught_up=self._caught_up(),
-                behind=self.lag.newest if self.lag.pending else 0.0,
+                behind=max(self.behind().values(), default=0.0),
                 version=self._version,
                 form=STATE_FORM,
             )
@@ -484,6 +512,30 @@ class Runner:
                 watch.idle_since = None
             elif watch.idle_since is None:
                 watch.idle_since = now
-        return not patient and all(
-            watch.idle_since is not None and now - watch.idle_since >= CAUGHT_UP_AFTER for watch in self._watches
-        )
+        there = self._store_clock()
+        for watch in self._watches:
+            if watch.is_caught_up(now) and there is not None:
+                watch.read(there)
+        return not patient and all(watch.is_caught_up(now) for watch in self._watches)
+
+    def behind(self) -> dict[str, float]:
+        """How many seconds each source is behind, by name; what nothing is known of is left out.
+
+        0 where it is caught up, else how old the newest measure was that was taken from it, seen from now: that grows
+        while nothing is taken. Of several of one name the slowest counts.
+        """
+        now, there = asyncio.get_running_loop().time(), self._store_clock()
+        found: dict[str, float] = {}
+        for source, watch in zip(self.sources, self._watches, strict=True):
+            if watch.is_caught_up(now):
+                found.setdefault(source.name, 0.0)
+            elif there is not None and watch.read_until is not None:
+                found[source.name] = max(found.get(source.name, 0.0), there - watch.read_until)
+        return found
+
+    def _store_clock(self) -> float | None:
+        """The store's time, as it was last heard and carried on; None before it was."""
+        if self._last_seen is None:
+            return None
+        there, here = self._last_seen
+        return there + asyncio.get_running_loop().time() - here
