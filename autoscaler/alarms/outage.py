@@ -104,12 +104,15 @@ def _is_over(outage: Outage, heard: _Heard, members: int | None) -> bool:
 def _heard(rule: Rule, view: WindowView, span: Span, now: float) -> _Heard:
     times: list[float] = []
     recent: list[Sequence[float]] = []
+    # what the store still keeps beyond this depends on when it was last written
+    floor = span.ends - 2 * rule.granules * rule.granularity
     for series in reporters(rule, view).values():
         # what came after the granule says nothing of it: boundaries that are made up for come to what they came to
         count = (bisect_right if span.slides else bisect_left)(series.times, span.ends)
-        if count:
+        kept = bisect_right(series.times, floor)
+        if count > kept:
             times.append(series.times[count - 1])
-            recent.append(series.times[max(0, count - LATELY) : count])
+            recent.append(series.times[max(kept, count - LATELY) : count])
     begins = math.nextafter(span.begins, math.inf) if span.slides else span.begins
     heard = _Heard(times, rule.granularity, begins)
     if 2 * heard.speaking >= len(times):
