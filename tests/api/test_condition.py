@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from autoscaler.adapters.sources.memory import MemorySource
 from autoscaler.errors import TemporaryError
 from autoscaler.ports import GroupState
 from tests.api.running import Api, running
@@ -28,6 +29,15 @@ async def test_status_tells_of_replicas_and_sources(api: Api) -> None:
     assert found["generation"] == api.service.generation
     assert [replica["replica"] for replica in found["replicas"]] == ["here"]
     assert (found["pending"], found["store_error"], found["sources"]) == (0, None, [])
+
+
+async def test_what_is_taken_over_several_links_is_one_source(api: Api) -> None:
+    links = [MemorySource(now=lambda: 0.0), MemorySource(now=lambda: 0.0)]
+    api.service.runner.sources = links
+
+    found = (await api.client.get("/v1/status")).json()
+
+    assert found["sources"] == [{"name": links[0].name, "connected": False, "waiting": 0}]
 
 
 async def _samples(api: Api) -> dict[str, float]:

@@ -34,6 +34,8 @@ from tests.servers import MosquittoServer, RabbitServer, RedisCluster, RedisServ
 
 SERVERS = ("redis", "rabbit", "mosquitto")
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
+SEATS = 4
+"""Sessions at Mosquitto that the controllers share: not as many for each."""
 WATCH_INTERVAL = 5.0
 """Seconds between two looks at what the store remembers for a while only."""
 PROBE_PATIENCE = 120.0
@@ -278,6 +280,7 @@ class Rig:
             "REDIS_URL": f"redis://127.0.0.1:{proxies['redis'].port}/0" if "redis" in self.ways else self.redis.url,
             "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{proxies['rabbit'].port}/%2F",
             "MQTT_URL": f"mqtt://127.0.0.1:{proxies['mosquitto'].port}",
+            "MQTT_SEATS": str(SEATS),
             "REPLICA": f"replica-{number}",
             "WEBHOOK_TIMEOUT": "3",
             "WEBHOOK_MAX_ATTEMPTS": "50",

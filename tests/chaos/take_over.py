@@ -50,7 +50,7 @@ def _finished(kind: str, what: Any, before: Sequence[Record], after: Sequence[Re
     """The record that says that a piece of work is done."""
     match kind:
         case "measures":
-            # by then nobody has written it, unless each replica gets every measure
+            # by then nobody has written it, unless it came twice
             return _first(
                 (*reversed(before[-2000:]), *after), "written", lambda r: what[1] in r["points"].get(what[0], ())
             )

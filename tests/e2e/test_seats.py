@@ -82,14 +82,14 @@ def values(server: RedisServer) -> set[float]:
 
 
 def holders(server: RedisServer) -> dict[str, str]:
-    """Whose each seat is, without those that are nobody's."""
+    """Whose each seat is, without those that are nobody's, and sessions of older times."""
     with redis.Redis.from_url(server.url, decode_responses=True) as client:
         now = client.time()[0]
         seats = client.hgetall("autoscaler:{hub}:seats")
         return {
             seat: holder.rsplit("-", 2)[0]
             for seat, holder in seats.items()
-            if holder and client.zscore("autoscaler:{hub}:seated", seat) > now
+            if holder and "-seat" in seat and (client.zscore("autoscaler:{hub}:seated", seat) or 0) > now
         }
 
 
@@ -201,7 +201,7 @@ def test_seats_of_those_who_die_are_taken_within_five_seconds(
         until(lambda: len(values(redis_on_disk)) == len(publisher.published))
 
         assert values(redis_on_disk) == {measure["value"] for measure in publisher.published}
-        assert spread(redis_on_disk) == [1, 1, 2]
+        until(lambda: spread(redis_on_disk) == [1, 1, 2])
         # whoever woke did not throw out those who had taken its seats
         assert [replica.whole_log().count("source lost") for replica in others] == lost
         for replica in replicas:
