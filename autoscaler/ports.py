@@ -6,6 +6,7 @@ a crash between two of them loses nothing; whoever repeats them does no harm.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -745,8 +746,13 @@ class Store(Protocol):
         """
         ...
 
-    async def undelivered(self, lane: str, row_id: str, *, retry_at: float, tried: bool = True) -> None:
-        """Make the lane due at ``retry_at`` if its head is still ``row_id``; count a failed delivery if ``tried``."""
+    async def undelivered(
+        self, lane: str, row_id: str, *, retry_at: float, tried: bool = True, leased_until: float = math.inf
+    ) -> None:
+        """Make the lane due at ``retry_at`` if its head is still ``row_id``; count a failed delivery if ``tried``.
+
+        Nothing is done after ``leased_until``, when somebody else may have begun with the same row.
+        """
         ...
 
     async def lanes(self, alarm_id: str) -> Mapping[str, int]:

@@ -111,6 +111,7 @@ class Actor:
         actions: what carries out the rest.
         policy: carries out ``policy://``.
         signaller: carries out what signals Heat's groups; None sends it like any other.
+        left: seconds for which a lane is this replica's at least.
         woken: called with the due time of a lane that was put off.
         max_attempts: deliveries that are tried.
         deadline: seconds after which an action that cannot be delivered is not tried again.
@@ -125,6 +126,7 @@ class Actor:
         policy: PolicyCall,
         *,
         signaller: Signaller | None = None,
+        left: Callable[[str], float],
         woken: Callable[[float], None],
         max_attempts: int = MAX_ATTEMPTS,
         deadline: float = DEADLINE,
@@ -136,6 +138,7 @@ class Actor:
         self._policy = policy
         self._signaller = signaller
         self._trusts = Trusts(store)
+        self._left = left
         self._woken = woken
         self._max_attempts = max_attempts
         self._deadline = deadline
@@ -218,7 +221,11 @@ class Actor:
         is_held = isinstance(error, HeldError)
         say = log.debug if is_held else log.warning
         say("action put off", alarm_id=row.alarm_id, row=row.id, attempts=row.attempts + 1, error=str(error))
-        await self._store.undelivered(row.lane, row.id, retry_at=now + delay, tried=error.tried)
+        # by the store's clock, since what is asked may stand still on its way until another has the lane
+        leased_until = now + self._left(row.lane)
+        await self._store.undelivered(
+            row.lane, row.id, retry_at=now + delay, tried=error.tried, leased_until=leased_until
+        )
         self._listener.acted(row, "held" if is_held else "retried", now - row.created)
         self._woken(now + delay)
 

@@ -195,6 +195,7 @@ class Controller:
             carried_out,
             self._call_policy,
             signaller=self.signaller,
+            left=self.leases.left,
             woken=woken,
             max_attempts=max_attempts,
             deadline=action_deadline,

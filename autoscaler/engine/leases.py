@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -89,6 +90,12 @@ class Leases:
             # a lane that was emptied may have been leased anew before this one has heard of it
             if self._held.get(place) is held:
                 del self._held[place]
+
+    def left(self, lane: str) -> float:
+        """Seconds for which a lane is this replica's at least; infinity where it was not leased by :meth:`held`."""
+        held = self._held.get(("lane", lane))
+        when = None if held is None or held.deadline is None else held.deadline.when()
+        return math.inf if when is None else when - asyncio.get_running_loop().time()
 
     async def finish(self, item: WorkItem, next_due: float | None) -> None:
         """As :meth:`autoscaler.ports.Store.finish`, by the lease as it was renewed since."""

@@ -1208,6 +1208,17 @@ class TestOutbox:
         assert await bench.work() == []
         assert await bench.store.head(LANE) == row(2)
 
+    async def test_a_failure_that_is_told_after_the_lease_counts_for_nothing(self, bench: Bench) -> None:
+        await accept(bench, acceptance(rows=[row(1), row(2)]))
+        bench.clock.now = T + LEASE + 1
+        assert await bench.work() == [("lane", LANE, T + LEASE)]
+
+        await bench.store.undelivered(LANE, row(1).id, retry_at=T + LEASE + 2, leased_until=T + LEASE)
+
+        bench.clock.now = T + LEASE + 2
+        assert await bench.work() == []
+        assert await bench.store.head(LANE) == row(1)
+
     async def test_a_failure_is_counted_and_the_lane_due_again(self, bench: Bench) -> None:
         await accept(bench, acceptance(rows=[row(1), row(2)]))
         await bench.store.undelivered(LANE, row(1).id, retry_at=T + 5)

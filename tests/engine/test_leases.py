@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -102,6 +103,18 @@ async def test_a_lane_that_was_put_off_is_not_held_by_who_was_at_it(store: Memor
         await store.undelivered(row.lane, row.id, retry_at=0.0)
         await held.renew()
         assert await is_free(store)
+
+
+async def test_what_is_left_of_a_lease_is_known(store: MemoryStore) -> None:
+    held = Leases(store)
+    item, asked = await claimed(store, "lane")
+    assert held.left(item.key) == math.inf
+    async with held.held(item, asked):
+        assert 0 < held.left(item.key) <= leases.LEASE
+        await asyncio.sleep(0.1)
+        assert held.left(item.key) <= leases.LEASE - 0.1
+        await held.renew()
+        assert held.left(item.key) > leases.LEASE - 0.1
 
 
 async def test_who_slept_over_a_lease_does_not_get_it_back(store: MemoryStore) -> None:

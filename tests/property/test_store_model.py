@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, dataclass, field
@@ -302,6 +303,7 @@ def forgets(draw: st.DrawFn) -> Op:
 def deliveries(draw: st.DrawFn) -> Op:
     lane = lane_of(draw(st.sampled_from(ALARMS)), draw(st.sampled_from(URLS)))
     what = draw(st.sampled_from(["head", "delivered", "undelivered"]))
+    left = draw(st.sampled_from([-1.0, 0.0, math.inf]))
 
     async def op(store: Store, world: World) -> Any:
         row_id = world.heads.get(lane, "unknown")
@@ -309,7 +311,7 @@ def deliveries(draw: st.DrawFn) -> Op:
             case "delivered":
                 await store.delivered(lane, row_id, lease=LEASE)
             case "undelivered":
-                await store.undelivered(lane, row_id, retry_at=world.now + 3)
+                await store.undelivered(lane, row_id, retry_at=world.now + 3, leased_until=world.now + left)
         return lane, await store.head(lane)
 
     return op

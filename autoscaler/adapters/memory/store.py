@@ -467,10 +467,12 @@ class MemoryStore:
         self._revived[row.alarm_id, token] = now
         return Accepted(self._queue([row], now, lease))
 
-    async def undelivered(self, lane: str, row_id: str, *, retry_at: float, tried: bool = True) -> None:
+    async def undelivered(
+        self, lane: str, row_id: str, *, retry_at: float, tried: bool = True, leased_until: float = math.inf
+    ) -> None:
         """See :class:`autoscaler.ports.Store`."""
         found = self._lanes.get(lane)
-        if found is None or found.rows[0].id != row_id:
+        if found is None or found.rows[0].id != row_id or await self.now() > leased_until:
             return
         found.rows[0] = replace(found.rows[0], attempts=found.rows[0].attempts + tried)
         found.waiting = True

@@ -395,9 +395,11 @@ class RedisStore:
         revived, lanes = _unpack(answer, type=tuple[bool, list[str]])
         return Accepted(lanes) if revived else None
 
-    async def undelivered(self, lane: str, row_id: str, *, retry_at: float, tried: bool = True) -> None:
+    async def undelivered(
+        self, lane: str, row_id: str, *, retry_at: float, tried: bool = True, leased_until: float = math.inf
+    ) -> None:
         """See :class:`autoscaler.ports.Store`."""
-        await self._call("undelivered", alarm_of(lane), [lane, row_id, retry_at, int(tried)])
+        await self._call("undelivered", alarm_of(lane), [lane, row_id, retry_at, int(tried), leased_until])
 
     async def lanes(self, alarm_id: str) -> Mapping[str, int]:
         """See :class:`autoscaler.ports.Store`."""

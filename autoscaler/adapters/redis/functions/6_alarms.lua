@@ -231,11 +231,11 @@ register('revive', function(keys, args)
   return cmsgpack.pack({true, leased})
 end)
 
--- Counts a failed delivery and makes the lane due for the next try, unless somebody else has taken over.
+-- Counts a failed delivery and makes the lane due for the next try, unless somebody else has taken over, or may have.
 register('undelivered', function(keys, args)
-  local prefix, _, ask = asked(keys, args)
-  local lane, row_id, retry_at, tried = ask[1], ask[2], ask[3], ask[4]
-  if is_head(prefix, lane, row_id) then
+  local prefix, now, ask = asked(keys, args)
+  local lane, row_id, retry_at, tried, leased_until = ask[1], ask[2], ask[3], ask[4], ask[5]
+  if now <= leased_until and is_head(prefix, lane, row_id) then
     redis.call('HINCRBY', prefix .. 'attempts', lane, tried)
     redis.call('SADD', prefix .. 'waiting', lane)
     due_at(prefix, 'lane:' .. lane, retry_at)
