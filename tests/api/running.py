@@ -37,7 +37,7 @@ from autoscaler.engine.listen import Listener
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.engine.service import Service
 from autoscaler.errors import TemporaryError
-from autoscaler.ports import Decoder, Store, WindowReply, WindowWrite
+from autoscaler.ports import Decoder, Source, Store, WindowReply, WindowWrite
 from tests.api.standing import Standing
 
 NOW = 1_800_000_000.0
@@ -118,6 +118,7 @@ async def begun(
     wake: Wake,
     *listeners: Listener,
     action: MemoryAction | None = None,
+    sources: Sequence[Source] = (),
 ) -> tuple[Controller, Runner]:
     """A controller that has adopted declarations, and its loops, which stand still; the time is ``now[0]``."""
     controller = Controller(
@@ -134,7 +135,7 @@ async def begun(
 
     runner = Runner(
         controller,
-        [],
+        sources,
         wake=wake,
         clock=lambda: now[0],
         replica="here",
@@ -158,12 +159,15 @@ async def running(
     own_names: bool = False,
     tell_changes: bool = False,
     trusted: bool = False,
+    sources: Sequence[Source] = (),
 ) -> AsyncIterator[Api]:
     """A controller at work, its group already looked at."""
     now, missing = [NOW], []
     action = MemoryAction()
     store, metrics, wake = ShakyStore(lambda: now[0]), Metrics(), Wake()
-    controller, runner = await begun(load({"declared.yaml": declared}), store, now, wake, metrics, action=action)
+    controller, runner = await begun(
+        load({"declared.yaml": declared}), store, now, wake, metrics, action=action, sources=sources
+    )
     service = Service(controller, runner, Again(now=lambda: now[0]), tell_changes=tell_changes)
     app, told = _application(tuple(cors_origins), trusted, metrics_open, own_names, failures is not None)
     told.service.present, told.metrics.present = lambda: service, lambda: metrics
