@@ -80,6 +80,7 @@ def test_an_undelivered_action_hides_the_urls_of_its_body_too() -> None:
         (f"https://ceilometer:{TOKEN}@h:8042/v1/samples", "https://***@h:8042/v1/samples"),
         ("rediss://:pw@r:6379/0?ssl_password=x refused", "rediss://***@r:6379/0?ssl_password=*** refused"),
     ],
+    ids=["bearer", "basic", "no-credentials", "token", "token-in-a-url", "password-in-a-query"],
 )
 def test_credentials_are_hidden_wherever_they_stand(text: str, expected: str) -> None:
     assert shown(text) == expected
