@@ -112,7 +112,8 @@ def killed_at(step: str) -> Strike:
         try:
             rig.arm(step, candidates, delay)
             died = await _first_dead(candidates)
-            rig.disarm()
+            if not rig.disarm() and died is None:  # somebody came to it in the last moment
+                died = await _first_dead(candidates)
             victim = died or victim
             fault.facts |= {"replica": victim.number, "reached": died is not None}
             for replica in held - {victim}:

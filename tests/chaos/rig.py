@@ -262,9 +262,13 @@ class Rig:
         fresh.write_text(json.dumps({"step": step, "delay": delay, "folders": folders}))
         fresh.rename(self._armed)
 
-    def disarm(self) -> None:
-        """Let nobody die, who has not died yet."""
-        self._armed.unlink(missing_ok=True)
+    def disarm(self) -> bool:
+        """Let nobody die any more who has not come to the step yet; whether nobody has."""
+        try:
+            self._armed.unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def declare(self) -> None:
         """Write the file of rules."""
