@@ -20,6 +20,7 @@ import structlog
 import uvicorn
 
 from autoscaler import __version__
+from autoscaler.adapters.allocator import give_back
 from autoscaler.adapters.clock import now
 from autoscaler.adapters.files import changes, texts
 from autoscaler.adapters.listeners import Listeners, LoggingListener
@@ -49,6 +50,8 @@ GRACE = 5
 """Seconds that requests which are being answered may take when the controller ends."""
 BACKLOG = 256
 """Connections that may wait to be taken."""
+GIVEN_BACK_EVERY = 60.0
+"""Seconds between two times that free memory is given back, which takes milliseconds."""
 FROZEN_STEP, FROZEN_INTERVAL = 1000, 5.0
 """Alarms that must have come since the garbage collector was last told, and seconds between two looks."""
 START_PATIENCE = 60.0
@@ -424,6 +427,7 @@ class _Live:
             running = group.create_task(self._runner.run())
             keeper = None if embedded is None else group.create_task(embedded.keep())
             helpers = [group.create_task(self._reloads()), group.create_task(self._leave_alone())]
+            helpers.append(group.create_task(self._give_back()))
             helpers.append(group.create_task(self._let_go_with(running)))
             if self._paths():
                 helpers.append(group.create_task(self._watch()))
@@ -459,6 +463,15 @@ class _Live:
                 gc.freeze()
                 left = alarms
             await asyncio.sleep(FROZEN_INTERVAL)
+
+    async def _give_back(self) -> None:
+        """Give back to the system what a flood has taken: by itself it stays here, nearly all of it unused.
+
+        Again and again, since points leave their windows long after they came.
+        """
+        while True:
+            await asyncio.sleep(GIVEN_BACK_EVERY)
+            give_back()
 
     async def _let_go_with(self, running: asyncio.Task[None]) -> None:
         """Where the runner stops by itself others take over: members that live here must not go on beside theirs."""
