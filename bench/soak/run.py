@@ -40,6 +40,8 @@ SHOWN = {
     "torrent": "as fast as broker and API take it",
     "stop all": "both controllers stand still",
 }
+REPEATED_EVERY = 60.0
+"""Seconds between two repeats of an alarm."""
 MADE = 30
 """Alarms made through the API that live at a time."""
 WARM = 600.0
@@ -165,7 +167,7 @@ class Soak:
         plan, begin = self.plan, self.seconds()
         self.said(f"{begin:6.0f} s  {name}")
         self.clock.step(boundary - plan.before)
-        self.hooks.most_repeats()
+        self.hooks.most_repeats()  # begin to count
         await asyncio.sleep(3 * NOTICED)
         shown, began = self.clock.now(), self.seconds()
         self.traffic.begin_page()
@@ -175,7 +177,15 @@ class Soak:
             await self._disturb(disturbance)
         await asyncio.sleep(max(0.0, plan.phase - (self.seconds() - begin)))
         self.findings.stretches.append(Stretch("phase", name, begin, self.seconds()))
+        self._expect_no_storm(name, self.seconds() - begin)
         await self._turn_page(name, shown, self.seconds() - began)
+
+    def _expect_no_storm(self, name: str, seconds: float) -> None:
+        """What repeats each minute was not made up for the hours that the clock has left out."""
+        most, figures = self.hooks.most_repeats(), self.findings.figures
+        key = "repeats of one alarm in a phase, at most"
+        figures[key] = max(figures.get(key, 0), most)
+        self.findings.expect(most <= seconds / REPEATED_EVERY + 2, f"{name}: an alarm told {most} repeats")
 
     async def _disturb(self, disturbance: str) -> None:
         begin, seconds = self.seconds(), self.plan.disturbed
