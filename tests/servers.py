@@ -24,6 +24,8 @@ import redis
 
 from autoscaler.adapters.redis.embedded import server_program
 
+STARTS = 3
+"""Times that a server is tried to be started."""
 SBIN = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin:/usr/local/opt/mosquitto/sbin"
 
 # Parent and guard of a server: a session of its own, whose every process ends when the pipe from us does. (A signal on
@@ -82,6 +84,10 @@ class Child:
         return []
 
 
+class EndedAtOnceError(RuntimeError):
+    """A server ended as soon as it was started."""
+
+
 class Server(ABC):
     """A server that can be crashed and started again on the same port with the same folder.
 
@@ -111,14 +117,20 @@ class Server(ABC):
         """Write what the server reads when it starts."""
 
     def __enter__(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{type(self).__name__.lower()}-"))
-        self.port = self.port or free_port()
-        try:
-            self._prepare()
-            self.restart()
-        except BaseException:
-            self.stop()
-            raise
+        given = self.port
+        for tries in range(STARTS):
+            self.folder = Path(tempfile.mkdtemp(prefix=f"{type(self).__name__.lower()}-"))
+            self.port = given or free_port()
+            try:
+                self._prepare()
+                self.restart()
+            except BaseException as error:
+                self.stop()
+                # a port that was free may have been taken by somebody since
+                if not isinstance(error, EndedAtOnceError) or tries + 1 == STARTS:
+                    raise
+            else:
+                break
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,7 +142,7 @@ class Server(ABC):
         end = time.monotonic() + self.start_seconds
         while not self._is_ready():
             if any(child.has_ended() for child in self._children):
-                raise RuntimeError(f"{type(self).__name__} ended as soon as it was started:\n{self.log()}")
+                raise EndedAtOnceError(f"{type(self).__name__} ended as soon as it was started:\n{self.log()}")
             if time.monotonic() > end:
                 raise TimeoutError(f"{type(self).__name__} was not ready after {self.start_seconds} s:\n{self.log()}")
             time.sleep(self.poll_seconds)

@@ -18,7 +18,6 @@ from tests.receiver import Receiver, answering, hanging, receiver
 from tests.servers import RedisServer, free_port
 
 REPLICAS = 3
-BEGAN = time.time()
 WITHIN = 5.0
 """Seconds."""
 
@@ -38,12 +37,12 @@ def redis_on_disk() -> Iterator[RedisServer]:
         yield server
 
 
-async def say(replica: ControllerProcess, metric: str, value: float) -> None:
+async def say(replica: ControllerProcess, metric: str, value: float, *, began: float) -> None:
     measure = {
         "metric": metric,
         "resource_id": "web-1",
         # one time for all, so that a later value replaces the earlier one
-        "timestamp": BEGAN,
+        "timestamp": began,
         "value": value,
         "metadata": {"server_group": "web"},
     }
@@ -66,8 +65,9 @@ def said(hooks: Receiver, name: str) -> list[str]:
 
 
 async def killed(replica: ControllerProcess, other: ControllerProcess, hooks: Receiver) -> float:
+    began = time.time()
     hooks.answer, before = hanging, len(hooks.received)
-    await say(replica, "killed", 90)
+    await say(replica, "killed", 90, began=began)
     await until_heard(hooks, before + 1)
     # long enough that its lease was renewed
     await asyncio.sleep(1.5)
@@ -76,22 +76,23 @@ async def killed(replica: ControllerProcess, other: ControllerProcess, hooks: Re
     took = await until_heard(hooks, before + 2) - begun
     first, second = hooks.received[before:]
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
-    await say(other, "killed", 10)
+    await say(other, "killed", 10, began=began)
     await until_heard(hooks, before + 3)
     assert said(hooks, "killed") == ["alarm", "alarm", "ok"]
     return took
 
 
 async def stopped(replica: ControllerProcess, other: ControllerProcess, hooks: Receiver) -> float:
+    began = time.time()
     hooks.answer, before = hanging, len(hooks.received)
-    await say(replica, "stopped", 90)
+    await say(replica, "stopped", 90, began=began)
     await until_heard(hooks, before + 1)
     assert replica.pid is not None
     hooks.answer, begun = answering(200), time.monotonic()
     os.kill(replica.pid, signal.SIGSTOP)
     try:
         took = await until_heard(hooks, before + 2) - begun
-        await say(other, "stopped", 10)
+        await say(other, "stopped", 10, began=began)
         await until_heard(hooks, before + 3)
     finally:
         os.kill(replica.pid, signal.SIGCONT)

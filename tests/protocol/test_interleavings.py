@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.engine.leases import Head
+from autoscaler.engine.leases import LEASE, Head
 from autoscaler.measures.series import unpack
 from autoscaler.ports import (
     Acceptance,
@@ -207,6 +207,7 @@ def test_an_undisturbed_run_makes_one_transition_and_moves_the_group_once() -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -216,7 +217,7 @@ def test_an_undisturbed_run_makes_one_transition_and_moves_the_group_once() -> N
                 "batches": (BATCHES[0] + BATCHES[1],),
                 "crashes": 0,
                 "pauses": 1,
-                "pause_seconds": 31.0,
+                "pause_seconds": 2 * LEASE + 1,
                 "asleep": ("b",),
             },
             id="one-is-stopped-for-longer-than-every-lease-and-goes-on",
