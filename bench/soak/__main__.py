@@ -22,7 +22,8 @@ from pathlib import Path
 import psutil
 
 from bench.soak.plots import Panel, svg
-from bench.soak.run import CONTROLLERS, Findings, Plan, soak
+from bench.soak.run import Findings, Plan, soak
+from bench.soak.verdict import CONTROLLERS, OTHERS
 
 SERVERS = ("redis", "rabbitmq", "mosquitto")
 PANELS = {
@@ -117,7 +118,7 @@ def write(findings: Findings, plan: Plan, out: Path) -> None:
         sample | {name: min(value, LAG_SHOWN) for name, value in sample.items() if name.endswith(" lag s")}
         for sample in samples
     ]
-    kinds = sorted({name for sample in samples for name in sample if name.startswith("keys ")})
+    kinds = sorted({name for sample in samples for name in sample if name.startswith("keys ") and name != OTHERS})
     panels = {**PANELS, "redis": [Panel("Keys in Redis, all; entries of work", ["redis keys", "work items"])]}
     some_kinds = [kinds[start : start + 6] for start in range(0, len(kinds), 6)]
     panels["redis"] += [Panel("Keys in Redis, by kind", some) for some in some_kinds]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from bench.soak.samples import Sample, column
+from bench.soak.verdict import Sample, column
 
 WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 900, 150, 64, 190, 30, 34
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#7f7f7f")

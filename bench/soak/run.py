@@ -11,7 +11,7 @@ import signal
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,18 +19,19 @@ import aio_pika
 import httpx
 import redis.asyncio
 
+from autoscaler.declarations import load
+from autoscaler.engine.route import Router
 from bench.soak.plots import Stretch
 from bench.soak.receiver import Hooks
-from bench.soak.samples import Sample, Sampler, Watched
+from bench.soak.samples import Sampler, Watched
 from bench.soak.traffic import HEADERS, Traffic
-from bench.soak.verdict import Line, line
+from bench.soak.verdict import CONTROLLERS, KEPT_FOR_A_TIME, Line, Sample, column, curves, line
 from bench.soak.world import BOUNDARIES, GROUPS, LEDGERS, PROJECT, declarations, fired, made
 from tests.e2e.controller import ControllerProcess
 from tests.servers import MosquittoServer, RabbitServer, ValkeyServer, free_port
 from tests.shifted_clock import NOTICED, ShiftedClock
 
 QUEUE = "autoscaler.measures"
-CONTROLLERS = ("first", "second")
 DISTURBANCES = ("", "flood", "stop one", "torrent", "", "stop all", "")
 """One for each phase; see :data:`SHOWN`."""
 SHOWN = {
@@ -130,8 +131,10 @@ class Soak:
     store: redis.asyncio.Redis
     said: Callable[[str], None]
     findings: Findings
+    declared: Mapping[str, int]
     began: float = field(default_factory=time.monotonic)
     events: int = 0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     _steady_from: float = 0.0
 
     def seconds(self) -> float:
@@ -146,16 +149,15 @@ class Soak:
         """All phases, then what must hold in the end."""
         self._unsettle(self.plan.seconds * 0.1)
         async with asyncio.TaskGroup() as group:
-            helpers = [
-                group.create_task(self._sample()),
-                group.create_task(self._churn()),
-                group.create_task(self._events()),
-            ]
+            group.create_task(self._sample())
+            helpers = [group.create_task(self._churn()), group.create_task(self._events())]
             traffic = group.create_task(self.traffic.steady())
             for number, disturbance in zip(self.plan.phases, self.plan.disturbances, strict=True):
                 await self._phase(number, disturbance)
             traffic.cancel()
             await self._caught_up("in the end")
+            # not cancelled: a question that is broken off takes the channel with it
+            self.over.set()
             for helper in helpers:
                 helper.cancel()
         await self._end()
@@ -242,6 +244,8 @@ class Soak:
 
     async def _sample(self) -> None:
         for number in itertools.count(1):
+            if self.over.is_set():
+                return
             sample = await self.sampler.sample()
             seconds = self.seconds()
             told = {
@@ -257,7 +261,9 @@ class Soak:
                     **sample,
                 }
             )
-            await asyncio.sleep(max(self.plan.interval / 2, number * self.plan.interval - self.seconds()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(self.plan.interval / 2, number * self.plan.interval - self.seconds())):
+                    await self.over.wait()
 
     async def _churn(self) -> None:
         """Alarms made and removed through the API, at either controller."""
@@ -266,10 +272,10 @@ class Soak:
             try:
                 for number in itertools.count():
                     base = drawn.choice(self.bases())
+                    self.findings.figures["alarms made"] = number + 1.0
                     answer = await client.post(f"{base}/v2/alarms", json=made(number, self.hooks.url))
                     if answer.status_code == httpx.codes.CREATED:
                         alive.append(answer.json()["alarm_id"])
-                    self.findings.figures["alarms made"] = number + 1.0
                     if len(alive) > MADE:
                         gone = alive.pop(drawn.randrange(len(alive)))
                         await client.delete(f"{base}/v2/alarms/{gone}")
@@ -365,12 +371,7 @@ class Soak:
         findings.expect(set(traffic.answers) <= {202, 429, 503}, f"measures were answered {dict(traffic.answers)}")
         findings.expect(not hooks.broken, f"{len(hooks.broken)} webhooks out of order: {hooks.broken[:5]}")
         findings.expect(hooks.transitions == changes, f"{changes:.0f} changes of state, {hooks.transitions} told")
-        findings.lines = [line(findings.samples, name, self.plan.seconds) for name in curves(findings.samples)]
-        for each in findings.lines:
-            if self.plan.seconds < WARM:
-                continue
-            grew = f"{each.name}: grew by {each.rise:.2f}, {each.allowed:.2f} allowed, median {each.median:.2f}"
-            findings.expect(each.is_flat, grew)
+        judge(findings, self.plan, self.declared)
 
     async def _told(self) -> None:
         """Wait until every webhook that is owed has come."""
@@ -381,19 +382,29 @@ class Soak:
             await asyncio.sleep(0.2)
 
 
+def judge(findings: Findings, plan: Plan, declared: Mapping[str, int]) -> None:
+    """Whether the curves are flat, and what is kept for a time only is no more than there was to be kept.
+
+    Args:
+        declared: how many of each of :data:`bench.soak.verdict.KEPT_FOR_A_TIME` are owed to what is declared.
+    """
+    samples = findings.samples
+    findings.lines = [line(samples, name, plan.seconds) for name in curves(samples)]
+    for each in findings.lines if plan.seconds >= WARM else ():
+        grew = f"{each.name}: grew by {each.rise:.2f}, {each.allowed:.2f} allowed, median {each.median:.2f}"
+        findings.expect(each.is_flat, grew)
+    for kind, count in declared.items():
+        highest = max((value for _, value in column(samples, f"keys {kind}")), default=0.0)
+        most = count + findings.figures.get("alarms made", 0)
+        findings.figures[f"keys {kind}, at most"] = highest
+        findings.expect(highest <= most, f"keys {kind}: {highest:.0f}, and only {most:.0f} alarms that they may be of")
+
+
 def changes_of_state(counters: Counter[str]) -> float:
     """Transitions to another state; an event that hits again is one to the same."""
     pairs = itertools.permutations(("ok", "alarm", "insufficient data"), 2)
     names = [f'autoscaler_transitions_total{{current="{after}",previous="{before}"}}' for before, after in pairs]
     return sum(counters[name] for name in names)
-
-
-def curves(samples: Sequence[Sample]) -> list[str]:
-    """Names of the curves that must be flat."""
-    names = dict.fromkeys(name for sample in samples for name in sample)
-    ends = (" rss MiB", " uss MiB", " fds", " lag s", " pending")
-    single = ("redis used MiB", "redis keys", "queue messages", "metric series", "work items")
-    return [name for name in names if name.endswith(ends) or name in single or name.startswith("keys ")]
 
 
 @contextlib.asynccontextmanager
@@ -408,11 +419,16 @@ async def prepared(plan: Plan, folder: Path, findings: Findings, said: Callable[
         mosquitto = stack.enter_context(MosquittoServer())
         hooks = Hooks()
         server = await asyncio.start_server(hooks.serve, "127.0.0.1", 0)
+        stack.callback(server.close)
         hooks.port = server.sockets[0].getsockname()[1]
         hooks.sizes.update(dict.fromkeys(GROUPS, 1))
         declared = folder / "soak.yaml"
         declared.write_text(declarations(hooks.url, f"{hooks.base}/groups", plan.share))
+        router = Router(load({"soak.yaml": declared.read_text()}).alarms.values())
+        owed = {kind: len(router.by_id if kind == "history" else router.windows) for kind in KEPT_FOR_A_TIME}
         controllers = dict(_started(stack, folder, declared, clock, (store.url, rabbit.url, mosquitto.url)))
+        for each in controllers.values():
+            each.until_ready()
         bases = {name: f"http://127.0.0.1:{each.port}" for name, each in controllers.items()}
         processes = [Watched(name, [each.pid or 0]) for name, each in controllers.items()]
         processes += [
@@ -427,8 +443,7 @@ async def prepared(plan: Plan, folder: Path, findings: Findings, said: Callable[
             redis.asyncio.Redis.from_url(store.url) as client,
         ):
             sampler = Sampler(processes, bases, client, await connection.channel(), QUEUE)
-            yield Soak(plan, clock, controllers, hooks, traffic, sampler, client, said, findings)
-        server.close()
+            yield Soak(plan, clock, controllers, hooks, traffic, sampler, client, said, findings, owed)
 
 
 def _started(
@@ -446,7 +461,7 @@ def _started(
         if name == CONTROLLERS[0]:
             settings["MQTT_URL"] = mqtt
         process = ControllerProcess(own, port=free_port(), settings=settings, environment=clock.environment)
-        stack.enter_context(process).until_ready()
+        stack.enter_context(process)
         yield name, process
 
 

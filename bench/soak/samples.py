@@ -7,13 +7,15 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import aio_pika
 import httpx
 import psutil
 import redis.asyncio
+
+from bench.soak.verdict import KEPT_FOR_A_TIME, OTHERS, Sample
 
 KIND = re.compile(rb"\}:([a-z-]+)")
 LINE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
@@ -22,8 +24,6 @@ CLOSELY_EVERY = 6
 MIB = 2**20
 UNKNOWN = 1e9
 """Of what waits where nobody says how much."""
-
-Sample = dict[str, float]
 
 
 def metrics(text: str) -> Counter[str]:
@@ -139,6 +139,7 @@ class Sampler:
         if self._samples % CLOSELY_EVERY == 0:
             kinds, work = await self._kinds()
             found |= {f"keys {kind}": float(count) for kind, count in kinds.items()} | {"work items": float(work)}
+            found[OTHERS] = float(sum(count for kind, count in kinds.items() if kind not in KEPT_FOR_A_TIME))
         return found
 
     async def _kinds(self) -> tuple[Counter[str], int]:
@@ -154,8 +155,3 @@ class Sampler:
         async with asyncio.timeout(5):
             queue = await self.channel.declare_queue(self.queue, passive=True)
         return float(queue.declaration_result.message_count or 0)
-
-
-def column(samples: Iterable[Sample], name: str) -> list[tuple[float, float]]:
-    """(seconds, value) of the samples that have it."""
-    return [(sample["seconds"], sample[name]) for sample in samples if name in sample]

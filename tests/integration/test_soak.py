@@ -1,4 +1,4 @@
-"""The soak of ``make soak`` in short: two boundaries of the leap year, a flood, and controllers that stand still."""
+"""The soak of ``make soak`` in short: the beginning of a leap day, and a flood."""
 
 from pathlib import Path
 
@@ -12,16 +12,16 @@ pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 async def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
-    plan = Plan(seconds=12, rate=60, share=0.05, interval=0.5, phases=(2, 3), disturbances=("flood", "stop all"))
+    plan = Plan(seconds=7, rate=60, share=0.05, interval=0.5, phases=(2,), disturbances=("flood",))
     findings = Findings()
     await soak(plan, tmp_path, findings)
     write(findings, plan, tmp_path / "out")
 
     assert findings.broken == []
-    assert findings.figures["schedules due"] == 6, "hourly and daily, the leap day, and the day after it"
-    assert findings.figures["measures looked for"] > 50
+    assert findings.figures["schedules due"] == 3, "hourly, daily, and that of the leap day"
+    assert findings.figures["measures looked for"] >= 30
     assert findings.figures["flood: measures"] > 60
-    assert findings.figures["changes of state told"] > 20
+    assert findings.figures["changes of state told"] > 2
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"samples.csv", "soak.json", "memory.svg"}
 
 
