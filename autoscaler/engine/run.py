@@ -478,10 +478,9 @@ class Runner:
             self._look_at_clock(pulse.now)
             self.replicas = pulse.replicas
             self.published = pulse.generation
-            others_caught_up = all(replica.caught_up for replica in pulse.replicas)
-            self.controller.sources = replace(
-                self.controller.sources, caught_up=others_caught_up and heartbeat.caught_up, max_hold=self._max_hold
-            )
+            # as it is now, not as the heartbeat said: the answer may have told of a leap
+            caught_up = self._caught_up() and all(replica.caught_up for replica in pulse.replicas)
+            self.controller.sources = replace(self.controller.sources, caught_up=caught_up, max_hold=self._max_hold)
             await self.controller.tally()
             if pulse.generation and pulse.generation != self.controller.adopted:
                 await self._generation_changed(pulse.generation)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
 
 import pytest
 
@@ -14,6 +16,7 @@ from autoscaler.engine.controller import Controller
 from autoscaler.engine.listen import Silence
 from autoscaler.engine.run import LEAP, Runner, Wake
 from autoscaler.measures.measure import Measure
+from autoscaler.ports import Heartbeat, Pulse
 
 DOCUMENT = """
 alarms:
@@ -26,15 +29,28 @@ alarms:
 HOURS = 6 * 3600.0
 
 
+class Leaping(MemoryStore):
+    """A store whose clock leaps while it is told of a heartbeat, once it is to."""
+
+    leap: Callable[[], None] | None = None
+
+    async def beat(self, heartbeat: Heartbeat) -> Pulse:
+        leap, self.leap = self.leap, None
+        if leap is not None:
+            leap()
+        return await super().beat(heartbeat)
+
+
 @pytest.mark.parametrize(
-    ("leap", "patience"),
+    ("leap", "patience", "in_a_heartbeat"),
     [
-        pytest.param(HOURS, 1.0, id="a leap is waited out"),
-        pytest.param(LEAP - 5, 1000.0, id="silence is believed"),
+        pytest.param(HOURS, 1.0, False, id="a leap is waited out"),
+        pytest.param(HOURS, 1.0, True, id="a leap that a heartbeat notices first is waited out"),
+        pytest.param(LEAP - 5, 1000.0, False, id="silence is believed"),
     ],
 )
 async def test_what_is_missing_after_a_leap_may_be_on_its_way(
-    monkeypatch: pytest.MonkeyPatch, leap: float, patience: float
+    monkeypatch: pytest.MonkeyPatch, leap: float, patience: float, *, in_a_heartbeat: bool
 ) -> None:
     monkeypatch.setattr(run_module, "LEAP_PATIENCE", patience)
     shift = 0.0
@@ -43,7 +59,7 @@ async def test_what_is_missing_after_a_leap_may_be_on_its_way(
     def now() -> float:
         return 1000.0 + loop.time() + shift
 
-    store, wake = MemoryStore(now), Wake()
+    store, wake = Leaping(now), Wake()
     declared = load({"leaps.yaml": DOCUMENT})
     controller = Controller(
         store, Silence(), actions={}, targets={}, calendar=CronCalendar(), replica="r", woken=wake.at
@@ -76,7 +92,16 @@ async def test_what_is_missing_after_a_leap_may_be_on_its_way(
         await runner.submit([Measure("cpu_util", "a", begun - step, 90.0) for step in (20.0, 10.0, 0.0)])
         while not (await state() == "alarm" and runner.replicas and controller.sources.caught_up):
             await asyncio.sleep(0.01)
-        shift, leapt = leap, loop.time()
+        leapt = math.inf
+
+        def leap_now() -> None:
+            nonlocal shift, leapt
+            shift, leapt = leap, loop.time()
+
+        if in_a_heartbeat:
+            store.leap = leap_now
+        else:
+            leap_now()
         while await state() != "insufficient data":
             await asyncio.sleep(0.01)
         held = loop.time() - leapt
