@@ -45,7 +45,7 @@ REPEATED_EVERY = 60.0
 """Seconds between two repeats of an alarm."""
 MADE = 30
 """Alarms made through the API that live at a time."""
-WARM = 600.0
+WARM = 1800.0
 """Seconds of a soak that say something about growth; a shorter one is all beginning."""
 CAUGHT_UP = 300.0
 """Seconds within which everything must have been taken after a disturbance."""
