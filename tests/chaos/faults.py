@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
+
 from autoscaler.engine.leases import LEASE
 from tests.chaos.controller import STEPS
 from tests.chaos.outside import Mood
 from tests.chaos.proxy import Way
-from tests.chaos.rig import KINDS, START_SECONDS, Replica, Rig
+from tests.chaos.rig import KINDS, PROBE_PATIENCE, START_SECONDS, Replica, Rig
 from tests.servers import rabbit_program
 
 LONGER_THAN_LEASES = 2 * LEASE
@@ -327,11 +329,31 @@ async def rabbit_restarted(rig: Rig, fault: Fault, drawn: random.Random) -> None
 
 
 async def mosquitto_restarted(rig: Rig, fault: Fault, drawn: random.Random) -> None:
-    """End Mosquitto, which writes its sessions down, and start it again."""
+    """End Mosquitto, which writes its sessions down but not whom a shared subscription is of, and start it again.
+
+    What is published before one of its sessions is subscribed again is lost at the broker.
+    """
     server = rig.servers["mosquitto"]
-    await asyncio.to_thread(server.end)
-    await asyncio.sleep(drawn.uniform(0.0, 1.0))
-    await asyncio.to_thread(server.restart)
+    rig.publisher.away.add("mqtt")
+    try:
+        await asyncio.to_thread(server.end)
+        await asyncio.sleep(drawn.uniform(0.0, 1.0))
+        await asyncio.to_thread(server.restart)
+        await _until_shared(server.port)
+    finally:
+        rig.publisher.away.discard("mqtt")
+
+
+async def _until_shared(port: int) -> None:
+    """Wait until somebody has subscribed for a share."""
+    async with (
+        asyncio.timeout(PROBE_PATIENCE),
+        aiomqtt.Client("127.0.0.1", port, identifier="until-shared") as client,
+    ):
+        await client.subscribe("$SYS/broker/shared_subscriptions/count")
+        async for message in client.messages:
+            if message.payload != b"0":
+                return
 
 
 async def rabbit_disk_full(rig: Rig, fault: Fault, drawn: random.Random) -> None:

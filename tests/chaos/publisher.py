@@ -56,6 +56,7 @@ class Publisher:
         times: by how much more are made, for a flood.
         shuffling: measures are kept back for a second and published in any order.
         paused: no measures are made.
+        away: brokers to which nothing is published for now.
         newest: event time of the last one.
     """
 
@@ -71,6 +72,7 @@ class Publisher:
     newest: float = 0.0
     waiting: dict[str, deque[Message]] = field(default_factory=lambda: {"amqp": deque(), "mqtt": deque()})
     kept_back: list[tuple[str, Message]] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
     recent: deque[tuple[str, Message]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _in_hand: int = 0
     _stopping: bool = False
@@ -157,6 +159,8 @@ class Publisher:
 
     async def _forever(self, via: str) -> None:
         while True:
+            while via in self.away:
+                await asyncio.sleep(TICK)
             with suppress(aio_pika.exceptions.AMQPError, aiomqtt.MqttError, OSError, RuntimeError):
                 await (self._over_amqp() if via == "amqp" else self._over_mqtt())
             await asyncio.sleep(0.2)

@@ -21,17 +21,17 @@ def rows(result: Result) -> list[dict[str, Any]]:
         by_kind[each.fault.kind].append(each)
     found = []
     for kind, times in sorted(by_kind.items()):
-        alone = [each.recovery for each in times if each.alone]
+        alone = [each.recovery for each in times if each.alone and each.recovered]
         ready = [each.ready - each.ended for each in times if each.ready]
-        all_of_them = [each.recovery for each in times]
+        all_of_them = [each.recovery for each in times if each.recovered]
         found.append(
             {
                 "kind": kind,
                 "times": len(times),
                 "alone": len(alone),
-                "median": round(median(alone or all_of_them), 2),
+                "median": round(median(alone or all_of_them), 2) if all_of_them else None,
                 "worst_alone": round(max(alone), 2) if alone else None,
-                "worst": round(max(all_of_them), 2),
+                "worst": round(max(all_of_them), 2) if all_of_them else None,
                 "ready": round(median(ready), 2) if ready else None,
             }
         )

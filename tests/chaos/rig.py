@@ -437,7 +437,7 @@ async def rigged(plan: Plan) -> AsyncIterator[Rig]:
         servers: dict[str, Server] = {
             "redis": KINDS[plan.store](),
             "rabbit": RabbitServer(),
-            "mosquitto": MosquittoServer("persistence true", "autosave_interval 1800"),
+            "mosquitto": MosquittoServer("persistence true", "autosave_interval 1800", "sys_interval 1"),
         }
         for name, server in servers.items():
             server.start_seconds = START_SECONDS

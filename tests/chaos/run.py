@@ -30,7 +30,7 @@ class Happened:
     Attributes:
         begun: by the loop's clock, as for the two below.
         ended: when it was over; of a killed process when it died.
-        recovered: when a measure published afterwards had its effect.
+        recovered: when a measure published afterwards had its effect; 0 where it never had.
         ready: when every replica that was struck was ready again; 0 where none was, or another fault has it in hand.
         alone: no other fault was under way between the end and the recovery.
     """
