@@ -14,6 +14,8 @@ from autoscaler.api.metrics import Metrics
 from docs.reference import chart as made
 from tests.chart.rendering import CHART, example, objects, one
 
+pytestmark = pytest.mark.slow
+
 BESIDE = {"le", "pod"}
 """Labels that a metric has besides its own: a histogram's, and the one that Prometheus knows a target by."""
 
@@ -90,4 +92,4 @@ def test_controllers_are_scaled_by_a_metric_that_there_is() -> None:
 
     assert {default, hpa["metric"]["name"]} <= set(metrics())
     assert hpa["target"]["averageValue"] == "2500000"
-    assert keda["query"] == 'sum(autoscaler_lag_seconds{namespace="openstack",service="autoscaler"})'
+    assert keda["query"] == 'sum(autoscaler_source_behind_seconds{namespace="openstack",service="autoscaler"})'
