@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,8 +15,18 @@ from tests.servers import MosquittoServer, RabbitServer, RedisCluster, RedisServ
 # how long anything takes is for bench/ to say: on a busy machine it takes longer
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
-settings.register_profile("quick", max_examples=20)
+settings.register_profile("quick", max_examples=10)
 """Of `make quick`; `make service` draws as many as Hypothesis does by itself, so that `make test` has both."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests may take longest, so that the last worker to end has little left to do."""
+    most: dict[Path, float] = {}
+    for item in items:
+        allowed = item.get_closest_marker("timeout")
+        most[item.path] = max(most.get(item.path, 0.0), float(allowed.args[0]) if allowed else 0.0)
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-most[item.path], -count[item.path]))
 
 
 @pytest.fixture(autouse=True)

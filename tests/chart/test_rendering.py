@@ -28,6 +28,8 @@ from tests.chart.rendering import (
     texts,
 )
 
+pytestmark = pytest.mark.slow
+
 ALL = [*EXAMPLES, "everything"]
 OLDEST, NEWEST = "1.27", "1.37"
 """Kubernetes' versions between which a cluster may be."""

@@ -18,6 +18,8 @@ from autoscaler.errors import AddressRefusedError, PermanentError, TemporaryErro
 from autoscaler.ports import OutboxRow
 from tests.receiver import Receiver, answering, receiver
 
+pytestmark = pytest.mark.slow
+
 LOOPBACK = Reach(allowed=(ip_network("127.0.0.0/8"),))
 
 

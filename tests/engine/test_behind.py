@@ -6,6 +6,8 @@ import asyncio
 import json
 from itertools import pairwise
 
+import pytest
+
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.sources.memory import MemorySource
@@ -14,6 +16,8 @@ from autoscaler.engine.controller import Controller
 from autoscaler.engine.listen import Silence
 from autoscaler.engine.run import Runner, Wake
 from autoscaler.ports import WindowReply, WindowWrite
+
+pytestmark = pytest.mark.slow
 
 DOCUMENT = """
 alarms:

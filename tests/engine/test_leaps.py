@@ -18,6 +18,8 @@ from autoscaler.engine.run import LEAP, Runner, Wake
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import Heartbeat, Pulse
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = """
 alarms:
   - name: busy

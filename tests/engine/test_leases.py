@@ -16,6 +16,8 @@ from autoscaler.engine.leases import Leases
 from autoscaler.errors import TemporaryError
 from autoscaler.ports import OutboxRow, WorkItem
 
+pytestmark = pytest.mark.slow
+
 LANE = WorkItem("lane", "a|log://", 0.0)
 
 

@@ -31,6 +31,8 @@ from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.measures.window import ANY_PROJECT
 from autoscaler.ports import Acceptance, Accepted, AodhAlarm, HistoryEntry
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_790_000_000.0
 DAY = 86_400.0
 TTL = 30 * DAY

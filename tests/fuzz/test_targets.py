@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import ASKING, TARGETS
 
+pytestmark = pytest.mark.slow
+
 AT_MOST = 100
 """Seeds of one target, from all of them evenly."""
 

@@ -8,6 +8,8 @@ import pytest
 
 from autoscaler.adapters.allocator import give_back
 
+pytestmark = pytest.mark.slow
+
 PIECE, PIECES = 2_000, 60_000
 
 

@@ -25,6 +25,8 @@ from autoscaler.scaling.policy import Order
 from tests.cloud import Cloud
 from tests.receiver import Answer, Receiver, answering, answering_json, hanging, receiver
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_795_892_000.0
 STACK, NESTED = "/v1/p/stacks/web/web-id", "/v1/p/stacks/web-group/nested-id"
 SHORT = 0.7
