@@ -77,12 +77,14 @@ class WindowWrite:
         points: packed (:func:`autoscaler.measures.series.pack`), in time order, by resource id.
         leaves: series that no longer match, by resource id: Unix seconds of the measure that said so. A series whose
             newest point is not newer than that is taken out.
+        kept_from: Unix seconds; points that are newer are kept, whatever the horizon says.
     """
 
     spec: WindowSpec
     held: int = 0
     points: Mapping[str, bytes] = field(default_factory=dict)
     leaves: Mapping[str, float] = field(default_factory=dict)
+    kept_from: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +462,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         clock: Unix seconds by its own clock.
         caught_up: every source is connected with nothing unprocessed for 1 s.
+        read_until: Unix seconds of event time up to which it has written all that was for it to take; None where it is
+            caught up, or does not know.
+        given_up: some source has brought nothing for so long that it is not waited for any more.
         behind: seconds that its slowest source is behind, as far as known: the age of the newest measure taken from it
             while others wait.
         form: the newest form of the state that it knows; those that do not say know the first.
@@ -471,6 +476,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     behind: float = 0.0
     version: str = ""
     form: int = 1
+    read_until: float | None = None
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -625,8 +632,8 @@ class Store(Protocol):
     async def write(self, writes: Sequence[WindowWrite]) -> list[WindowReply]:
         """Merge points, raise versions, and mark each window as due in :data:`MARK_DELAY`; replies in the order asked.
 
-        Points at or before min(newest, now) - horizon are trimmed or, when new, counted as too old. A mark that is
-        already due earlier stays.
+        Points at or before min(newest, now) - horizon, or ``kept_from`` where that is earlier, are trimmed or, when
+        new, counted as too old. A mark that is already due earlier stays.
         """
         ...
 

@@ -131,7 +131,10 @@ def _look_at_window(at: _Leaves, number: int, view: WindowView) -> None:
     """Assess a leaf over a window as a plain alarm at its present point."""
     rule, look, leaf = at.rule.leaves[number], at.look, at.records[number]
     assert isinstance(rule, Rule), f"rule{number + 1} does not rest on a window"
-    seen = Seen(rule, view, present_spans(rule, view, look.now))
+    # of a granule that may have been read in part only nothing is said
+    read = look.sources.read_by(look.now) if rule.in_order else look.now
+    seen = Seen(rule, view, present_spans(rule, view, read))
+    at.dues.append(look.now + RECHECK if read < look.now else None)
     at.as_aligned |= is_taken_as_aligned(rule, view)
     at.dues.append(unheard(look, view))
     assessment = assess(rule, aggregates(rule, view, seen.spans), leaf.state)

@@ -54,7 +54,7 @@ from autoscaler.alarms.outcome import (
     Transition,
 )
 from autoscaler.alarms.present import Seen, is_taken_as_aligned, next_boundary, next_points, present_spans
-from autoscaler.alarms.rules import EvaluateWhen, Rule, WindowKind
+from autoscaler.alarms.rules import Rule
 from autoscaler.alarms.time_constraints import within
 from autoscaler.alarms.verdict import assess, explained, next_state
 
@@ -93,11 +93,6 @@ class _WindowLook:
     first: Span | None = None  # the oldest granule that is looked at
     held: bool = False
 
-    @property
-    def in_order(self) -> bool:
-        """Whether every boundary is evaluated, and nothing between two of them."""
-        return self.rule.evaluate is EvaluateWhen.BOUNDARY and self.rule.window is WindowKind.ALIGNED
-
 
 def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sources) -> Outcome:
     """Look at an alarm on one window as of ``view.asof``. Total.
@@ -112,7 +107,7 @@ def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sourc
         return Outcome(record)
     look = begin(alarm, record, view.asof, sources)
     at = _WindowLook(look, alarm.rule, view)
-    spans = _each_boundary(at) if at.in_order else _present_point(at)
+    spans = _each_boundary(at) if at.rule.in_order else _present_point(at)
     if record.definition and not record.imported and spans and not at.held and sources.caught_up:
         _note_late(at, at.first or spans[0])
     return Outcome(
@@ -133,16 +128,21 @@ def _present_point(at: _WindowLook) -> Sequence[Span]:
 
 
 def _each_boundary(at: _WindowLook) -> Sequence[Span]:
-    """Every boundary since the last one, in order, however many measures arrived at once."""
+    """Every boundary since the last one, in order, however many measures arrived at once.
+
+    None whose granule may have been read in part only: such a one is waited for.
+    """
     look, rule = at.look, at.rule
-    newest = newest_counting(rule, at.view, look.now)
-    for index in _boundaries(at, newest):
+    newest = newest_counting(rule, at.view, look.sources.read_by(look.now))
+    behind = newest < newest_counting(rule, at.view, look.now)
+    for index in _boundaries(at, newest, behind=behind):
         boundary = aligned(index, rule.granularity).ends
         if within(look.alarm.time_constraints, boundary):
             _judge(at, aligned_window(rule, index), boundary)
         if at.held:
             break
         look.change(point=boundary)
+    at.held = at.held or behind
     spans = aligned_window(rule, newest)
     if not at.held and _is_waited_for(look) and look.within:
         # no boundary, so no new state; but what waits for this time within a granule is not put off to its end
@@ -157,17 +157,20 @@ def _is_waited_for(look: Look) -> bool:
     return any(due is not None and due <= look.now for due in (look.record.consider_at, look.record.repeat_at))
 
 
-def _boundaries(at: _WindowLook, newest: int) -> Sequence[int]:
+def _boundaries(at: _WindowLook, newest: int, *, behind: bool) -> Sequence[int]:
     """The granules up to ``newest`` that are not yet evaluated.
 
-    Of a run of empty windows the first and the last are enough: all say the same.
+    Of a run of empty windows the first and the last are enough: all say the same. One that was never looked at, and
+    has no points yet, begins with the first that are read, or when nothing waits.
     """
     rule, view = at.rule, at.view
     following = None
     if at.look.record.point is not None:
         following = granule_at(at.look.record.point + rule.granularity / 2, rule.granularity)
     if not view.series:
-        return [newest] if following is None or following <= newest else []
+        if following is None:
+            return [] if behind else [newest]
+        return [newest] if following <= newest else []
     oldest = granule_at(min(series.times[0] for series in view.series.values()), rule.granularity)
     filled = granule_at(max(series.times[-1] for series in view.series.values()), rule.granularity) + rule.granules
     first = oldest if following is None else max(following, oldest - 1)
@@ -204,7 +207,10 @@ def _holds(at: _WindowLook, assessment: Assessment) -> bool:
     """Whether nothing is concluded, since what is missing is not believed to be."""
     look = at.look
     since = doubted_since(look.record, assessment, look)
-    at.held = is_held(since, look)
+    read = at.rule.in_order and look.sources.read_until is not None
+    if read and not look.sources.given_up:
+        since = None  # a boundary that is looked at has been read whole
+    at.held = not read and is_held(since, look)
     look.change(held_since=since, note=DOUBTED if at.held else look.record.note)
     return at.held
 
@@ -274,7 +280,7 @@ def _dues(at: _WindowLook, spans: Sequence[Span]) -> Iterable[float | None]:
         yield look.now + RECHECK
         return
     yield from next_points(rule, at.view, spans, look.now)
-    if at.in_order:
+    if rule.in_order:
         # at the next one where that boundary lay outside the constraints
         following = next_boundary(rule, look.now)
         yield from (max(_boundary_after(due, rule), following) for due in ends_of(rule, look.record))
@@ -282,7 +288,7 @@ def _dues(at: _WindowLook, spans: Sequence[Span]) -> Iterable[float | None]:
         yield from ends_of(rule, look.record)
     if look.record.outage is not None and look.record.in_outage:
         # empty granules have no points of their own; but a state that calls policies goes on
-        yield next_boundary(rule, look.now) if at.in_order else look.record.outage.since + look.sources.max_hold
+        yield next_boundary(rule, look.now) if rule.in_order else look.record.outage.since + look.sources.max_hold
     yield from lasting(look, repeats=not look.record.in_outage)
 
 

@@ -24,12 +24,21 @@ class Sources:
     Attributes:
         caught_up: nothing is waiting to be read anywhere; what is missing is truly missing.
         max_hold: seconds after which that is believed anyway.
+        read_until: Unix seconds of event time up to which all is read everywhere, though what is later may wait; None
+            where nothing waits, or nobody knows.
+        given_up: a source has brought nothing for so long that ``read_until`` does not wait for it any more.
         metrics: names of the metrics that were heard lately, by the project of who was measured.
     """
 
     caught_up: bool = True
     max_hold: float = MAX_HOLD
     metrics: Mapping[str, Collection[str]] = field(default_factory=dict)
+    read_until: float | None = None
+    given_up: bool = False
+
+    def read_by(self, now: float) -> float:
+        """The time up to which what was measured can be taken as a whole; ``now`` where nothing is known to wait."""
+        return now if self.read_until is None else min(now, self.read_until)
 
     def heard(self, sees: str) -> list[str]:
         """Names that an alarm may be told of: of the project that it sees, and of measures without one."""

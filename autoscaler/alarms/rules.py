@@ -152,6 +152,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return self.evaluation_periods + (2 if treated else 1)
 
     @property
+    def in_order(self) -> bool:
+        """Whether every boundary is evaluated, and nothing between two of them."""
+        return self.evaluate is EvaluateWhen.BOUNDARY and self.window is WindowKind.ALIGNED
+
+    @property
     def horizon(self) -> float:
         """Seconds of points that an evaluation may look at: two windows and two granules, and the lateness.
 

@@ -6,6 +6,7 @@ A live controller and a replay use exactly this; they differ in what calls it, a
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 import zlib
@@ -107,6 +108,8 @@ class Controller:
         adopted: generation whose adoption is complete; "" before the first.
         catalogue: every alarm, as people list them.
         leases: of what this replica is at work on; kept by whoever has it do something.
+        unread_from: Unix seconds of event time from which on measures may be being read that boundaries rest on;
+            infinity where all is read.
         unreadable: what is wrong with definitions that this version does not understand, by alarm id.
     """
 
@@ -137,6 +140,7 @@ class Controller:
         self.store = store
         self.listener = listener
         self.sources = Sources()
+        self.unread_from = math.inf
         self.router = Router(())
         self.catalogue = Catalogue()
         self.plan = Plan({}, {}, {}, self.router, "")
@@ -461,7 +465,7 @@ class Controller:
 
     async def write(self, measures: Sequence[Measure], due: Sequence[str] = ()) -> Written:
         """Steps 2 and 3: when this returns, the measures may be acknowledged."""
-        written = await self._ingest.write(self.router, measures, due)
+        written = await self._ingest.write(self.router, measures, due, unread_from=self.unread_from)
         self.sources = replace(self.sources, metrics=self._ingest.heard)
         if written.refused:
             await self.bury_refused(written.refused)

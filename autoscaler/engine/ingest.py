@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from autoscaler.alarms.alarm import Alarm
+from autoscaler.alarms.rules import Rule, leaves_of
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Entry, Router
 from autoscaler.engine.windows import WindowCopies
@@ -112,8 +115,14 @@ class Ingest:
         for window_id in window_ids:
             self._copies.forget(window_id)
 
-    async def write(self, router: Router, measures: Sequence[Measure], due: Iterable[str]) -> Written:
+    async def write(
+        self, router: Router, measures: Sequence[Measure], due: Iterable[str], *, unread_from: float = math.inf
+    ) -> Written:
         """Write ``measures``, and nothing into the windows that are ``due`` to be looked at again.
+
+        Args:
+            unread_from: Unix seconds from which on boundaries may still be to be evaluated, since their measures are
+                being read: what they look at is kept, however new the newest measures are.
 
         Raises:
             TemporaryError: the store could not be reached. Whether it has the measures is not known; writing them
@@ -128,7 +137,7 @@ class Ingest:
             self._listener.unrouted(unrouted)
         if not pending:
             return Written()
-        writes = [self._write(router, window_id, part) for window_id, part in pending.items()]
+        writes = [self._write(router, window_id, part, unread_from) for window_id, part in pending.items()]
         try:
             replies = await self._store.write(writes)
         except BaseException:
@@ -173,12 +182,15 @@ class Ingest:
                         pending.setdefault(window_id, _Pending()).leave(names, measure.timestamp)
         return pending, unrouted
 
-    def _write(self, router: Router, window_id: str, part: _Pending) -> WindowWrite:
+    def _write(self, router: Router, window_id: str, part: _Pending, unread_from: float) -> WindowWrite:
+        spec = router.windows[window_id]
+        kept = unread_from < math.inf and any(_is_in_order(alarm) for alarm in router.watching(window_id))
         return WindowWrite(
-            router.windows[window_id],
+            spec,
             self._copies.version(window_id),
             {name: pack(sorted(points.items())) for name, points in part.points.items()},
             part.leaves,
+            unread_from - spec.horizon if kept else math.inf,
         )
 
     def _applied(self, router: Router, measures: Sequence[Measure], answered: Sequence[_Answered]) -> Written:
@@ -187,7 +199,7 @@ class Ingest:
             spec = each.write.spec
             if spec.window_id not in router.windows:
                 continue  # it vanished while the store wrote
-            view = self._copies.apply(spec, each.reply)
+            view = self._copies.apply(each.write, each.reply)
             _note_oldest(view, each)
             if not each.is_for_nothing:
                 written.views[spec.window_id] = view
@@ -200,6 +212,10 @@ class Ingest:
             written.refused = [measure for measure in measures if _is_refused(router, measure, refused)]
             self._listener.rejected(Rejection.TOO_MANY_SERIES, len(written.refused))
         return written
+
+
+def _is_in_order(alarm: Alarm) -> bool:
+    return any(isinstance(leaf, Rule) and leaf.in_order for leaf in leaves_of(alarm.rule))
 
 
 def _is_refused(router: Router, measure: Measure, refused: Collection[tuple[str, str]]) -> bool:

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 import structlog
 
 from autoscaler.alarms.evaluation import Sources
@@ -21,7 +23,7 @@ from autoscaler.engine.seats import Seats
 from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import STATE_FORM, Batch, Claimed, Heartbeat, Source, WorkItem
+from autoscaler.ports import REPLICA_SILENCE, STATE_FORM, Batch, Claimed, Heartbeat, Source, WorkItem
 
 log = structlog.get_logger()
 
@@ -32,6 +34,13 @@ BATCH_LIMIT = 20_000
 IDLE_POLL = 0.5
 """Seconds between two looks for work that others may have left."""
 HEARTBEAT = 1.0
+BEHIND_HEARTBEAT = 0.25
+"""Seconds between two heartbeats while some source is behind: how far all have read is known by them."""
+OUT_OF_ORDER = 1.0
+"""Seconds of event time by which measures of one source may come in another order than they were made."""
+UNREAD_KEPT = 5.0
+"""Seconds within which boundaries are evaluated once all is read that they rest on, whoever does it: what they look at
+is kept as long."""
 CAUGHT_UP_AFTER = 1.0
 """Seconds with nothing waiting after which a source counts as caught up."""
 LEAP = 30.0
@@ -55,14 +64,64 @@ class _SourceWatch:
         idle_since: when it last had nothing waiting; None while it has something or is not connected.
         read_until: Unix seconds by the store's clock up to which everything was read: the event time of the newest
             measure that was taken from it, or when it was last caught up; None before either.
+        moved_at: by the steady clock, when that was last more than before; None before it was first looked at.
+        lost_at: by the steady clock, when it was last seen without a connection; None where it never was since the
+            first one.
+        lost_until: up to where everything was read when it was lost.
+        seen: the steady clock's time at the last look, and up to where everything was read then.
     """
 
     idle_since: float | None = None
     read_until: float | None = None
+    moved_at: float | None = None
+    lost_at: float | None = None
+    lost_until: float = math.inf
+    seen: tuple[float, float | None] | None = None
 
-    def read(self, until: float) -> None:
-        """Everything is read until then."""
-        self.read_until = until if self.read_until is None else max(self.read_until, until)
+    def read(self, until: float, now: float) -> None:
+        """Everything is read until then, as of ``now`` by the steady clock."""
+        if self.read_until is None or until > self.read_until:
+            self.read_until, self.moved_at = until, now
+
+    def look(self, now: float, *, connected: bool, waiting: bool) -> None:
+        """See whether anything waits.
+
+        A backlog may be read so that nothing waits at the moment of a look; but then more event time was read since
+        the last one than has passed.
+        """
+        if self.moved_at is None:
+            self.moved_at = now
+        if not connected and self.read_until is not None:
+            if not self._was_lost(now):
+                self.lost_until = self.read_until
+            self.lost_at = now
+        if not connected or waiting or self._has_leapt(now):
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = now
+
+    def _has_leapt(self, now: float) -> bool:
+        if self.seen is None or self.read_until is None:
+            return False
+        then, before = self.seen
+        return before is None or self.read_until - before > now - then + OUT_OF_ORDER
+
+    def _was_lost(self, now: float) -> bool:
+        return self.lost_at is not None and now - self.lost_at < REPLICA_SILENCE
+
+    def is_given_up(self, now: float, max_hold: float) -> bool:
+        """Whether it has brought nothing for so long that it is not waited for."""
+        return self.moved_at is not None and now - self.moved_at >= max_hold
+
+    def whole_until(self, now: float) -> float:
+        """Up to where all is written that this replica had to take, Unix seconds.
+
+        What was in hand when the connection was lost comes again, here or to another replica; for a while that is not
+        known to have come.
+        """
+        if self.read_until is None:
+            return 0.0
+        return (self.lost_until if self._was_lost(now) else self.read_until) - OUT_OF_ORDER
 
     def is_caught_up(self, now: float) -> bool:
         """Whether nothing has waited for long enough, ``now`` being the steady clock's."""
@@ -158,6 +217,9 @@ class Runner:
         self._seats = seats
         self._heard = heard
         self._watches = [_SourceWatch() for _ in sources]
+        self._heard_of: dict[str, tuple[float, Heartbeat]] = {}  # what others said last, and when by the steady clock
+        self._reads: deque[tuple[float, float]] = deque()  # how far all had read, and when by the steady clock
+        self._announced = asyncio.Event()
         self._last_seen: tuple[float, float] | None = None  # the store's clock, and ours that nobody sets
         self._patient_until = -math.inf
         self._wake = wake
@@ -173,7 +235,8 @@ class Runner:
         # what is being done, with what came up again meanwhile and when that was asked for
         self._in_hand: dict[tuple[str, str], tuple[WorkItem, float] | None] = {}
         # until the sources have been heard of, what is missing is not believed
-        controller.sources = Sources(caught_up=not sources, max_hold=max_hold)
+        controller.sources = Sources(caught_up=not sources, max_hold=max_hold, read_until=0.0 if sources else None)
+        controller.unread_from = 0.0 if sources else math.inf
 
     def stop(self) -> None:
         """Take nothing new; :meth:`run` ends once what is in hand is done."""
@@ -259,6 +322,8 @@ class Runner:
     # --- measures ----------------------------------------------------------------------------------------------------
 
     async def _feed(self, source: Source, watch: _SourceWatch | None) -> None:
+        # whoever reads beside us must know of it before: what we take is not read before we have written it
+        await self._announced.wait()
         async with contextlib.aclosing(source.deliveries()) as deliveries:
             async for delivery in deliveries:
                 await self.take(delivery.batch, watch)
@@ -329,7 +394,8 @@ class Runner:
             if not submission.written.done():
                 submission.written.set_result([m for m in submission.measures if id(m) in refused])
             if submission.measures and submission.watch is not None:
-                submission.watch.read(max(measure.timestamp for measure in submission.measures))
+                newest = max(measure.timestamp for measure in submission.measures)
+                submission.watch.read(newest, asyncio.get_running_loop().time())
         if written.lag is not None:
             self.lag.newest = max(0.0, written.lag)
         try:
@@ -464,13 +530,17 @@ class Runner:
 
     async def _beat(self) -> None:
         while True:
+            caught_up = self._caught_up()
+            now = asyncio.get_running_loop().time()
             heartbeat = Heartbeat(
                 replica=self._replica,
                 clock=self._clock(),
-                caught_up=self._caught_up(),
+                caught_up=caught_up,
                 behind=max(self.behind().values(), default=0.0),
                 version=self._version,
                 form=STATE_FORM,
+                read_until=None if caught_up else self._read_until(now),
+                given_up=any(watch.is_given_up(now, self._max_hold) for watch in self._watches),
             )
             pulse = await self.controller.store.beat(heartbeat)
             self._heard(pulse.now)
@@ -480,11 +550,57 @@ class Runner:
             self.published = pulse.generation
             # as it is now, not as the heartbeat said: the answer may have told of a leap
             caught_up = self._caught_up() and all(replica.caught_up for replica in pulse.replicas)
-            self.controller.sources = replace(self.controller.sources, caught_up=caught_up, max_hold=self._max_hold)
+            if heartbeat.caught_up and not caught_up:
+                heartbeat = msgspec.structs.replace(heartbeat, caught_up=False, read_until=self._read_until(now))
+            read_until = self._read_by_all([*pulse.replicas, heartbeat])
+            self.controller.sources = replace(
+                self.controller.sources,
+                caught_up=caught_up,
+                max_hold=self._max_hold,
+                read_until=read_until,
+                given_up=any(replica.given_up for replica in pulse.replicas),
+            )
+            self._announced.set()
             await self.controller.tally()
             if pulse.generation and pulse.generation != self.controller.adopted:
                 await self._generation_changed(pulse.generation)
-            await asyncio.sleep(HEARTBEAT)
+            await asyncio.sleep(HEARTBEAT if read_until is None else BEHIND_HEARTBEAT)
+
+    def _read_until(self, now: float) -> float | None:
+        """Up to where this replica has written all that was for it to take; None where it takes nothing.
+
+        ``now`` is the steady clock's. A source that has brought nothing for long is not waited for.
+        """
+        there = self._store_clock() or 0.0
+        return min(
+            (
+                there if watch.is_given_up(now, self._max_hold) else watch.whole_until(now)
+                for watch in self._watches
+                if not watch.is_caught_up(now)
+            ),
+            default=there if self._watches else None,
+        )
+
+    def _read_by_all(self, replicas: Sequence[Heartbeat]) -> float | None:
+        """Up to where everything was written when these said how far they were; None where nothing waits.
+
+        That is what may be relied on: a replica that has begun since takes what comes after that. Of one that is gone
+        the rest is given to others by the broker; it counts for as long as that may last.
+        """
+        now = asyncio.get_running_loop().time()
+        self._heard_of |= {replica.replica: (now, replica) for replica in replicas}
+        self._heard_of = {
+            name: (heard, said) for name, (heard, said) in self._heard_of.items() if now - heard < REPLICA_SILENCE
+        }
+        behind = [said.read_until for _, said in self._heard_of.values() if not said.caught_up]
+        known = [until for until in behind if until is not None]
+        # one that does not say how far it is leaves all in doubt
+        found = min(known) if known and len(known) == len(behind) else None
+        self._reads.append((now, math.inf if found is None else found))
+        while self._reads[0][0] < now - UNREAD_KEPT:
+            self._reads.popleft()
+        self.controller.unread_from = min(until for _, until in self._reads)
+        return found
 
     def _look_at_clock(self, now: float) -> None:
         """After a leap of the store's clock, have nothing believed that rests on what did not arrive.
@@ -499,7 +615,9 @@ class Runner:
         if leapt > LEAP:
             log.warning("clock leapt", seconds=round(leapt, 1), patience=LEAP_PATIENCE)
             self._patient_until = here + LEAP_PATIENCE
-            self.controller.sources = replace(self.controller.sources, caught_up=self._caught_up())
+            self.controller.sources = replace(
+                self.controller.sources, caught_up=self._caught_up(), read_until=self._read_until(here)
+            )
 
     def _caught_up(self) -> bool:
         """Whether every source is connected and has had nothing waiting for a second, and no clock has just leapt."""
@@ -507,14 +625,12 @@ class Runner:
         patient = now < self._patient_until
         waiting = self.lag.pending > 0 or patient
         for source, watch in zip(self.sources, self._watches, strict=True):
-            if not source.connected or source.waiting or waiting:
-                watch.idle_since = None
-            elif watch.idle_since is None:
-                watch.idle_since = now
+            watch.look(now, connected=source.connected, waiting=waiting or source.waiting > 0)
         there = self._store_clock()
         for watch in self._watches:
             if watch.is_caught_up(now) and there is not None:
-                watch.read(there)
+                watch.read(there, now)
+            watch.seen = (now, watch.read_until)
         return not patient and all(watch.is_caught_up(now) for watch in self._watches)
 
     def behind(self) -> dict[str, float]:

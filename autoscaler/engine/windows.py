@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from autoscaler.engine.index import Index
 from autoscaler.measures.derived import PART
 from autoscaler.measures.series import unpack
-from autoscaler.measures.window import WindowSpec, WindowView
-from autoscaler.ports import WindowReply
+from autoscaler.measures.window import WindowView
+from autoscaler.ports import WindowReply, WindowWrite
 
 HELD_WINDOWS = 100_000
 """Windows kept; the least recently written go first and are read whole again when needed."""
@@ -45,8 +45,9 @@ class WindowCopies:
         holders = self._holders.get(metric)
         return () if holders is None else holders.beyond(resource_id, accounted)
 
-    def apply(self, spec: WindowSpec, reply: WindowReply) -> WindowView:
+    def apply(self, write: WindowWrite, reply: WindowReply) -> WindowView:
         """The window after a write, made of what was held and what the reply brought."""
+        spec = write.spec
         window_id = spec.window_id
         copy = self._copies.get(window_id)
         if copy is None:
@@ -65,7 +66,7 @@ class WindowCopies:
                 self._holders.setdefault(metric, Index()).add(resource_id, window_id)
             view.series[name] = unpack(packed)
         self._drop(window_id, copy, reply.gone)
-        self._drop(window_id, copy, _silent(view, spec.horizon))
+        self._drop(window_id, copy, _silent(view, write))
         self._copies.move_to_end(window_id)
         if len(self._copies) > HELD_WINDOWS:
             self.forget(next(iter(self._copies)))
@@ -105,9 +106,9 @@ def _told_apart(name: str, first: str) -> tuple[str, str]:
     return metric or first, resource_id
 
 
-def _silent(view: WindowView, horizon: float) -> list[str]:
+def _silent(view: WindowView, write: WindowWrite) -> list[str]:
     """A series leaves with its last point; the store sweeps at its own pace, the copy must not depend on it."""
     if view.newest is None:
         return []
-    cutoff = min(view.newest, view.asof) - horizon
+    cutoff = min(min(view.newest, view.asof) - write.spec.horizon, write.kept_from)
     return [name for name, series in view.series.items() if not len(series) or series.times[-1] <= cutoff]

@@ -206,6 +206,29 @@ class TestWindows:
         assert dict(reply.too_old) == {"a": 2}
         assert points_of(reply) == [(T - 99.5, 3.0), (T, 1.0)]
 
+    async def test_what_is_still_looked_at_is_kept_whatever_the_horizon(self, bench: Bench) -> None:
+        old, early = [(T - 300, 1.0), (T - 250, 2.0)], [(T - 310, 0.5), (T - 249, 2.5)]
+        await bench.write(*old)
+        asked = [WindowWrite(window(), points={"a": pack(points)}, kept_from=T - 310) for points in ([(T, 3.0)], early)]
+
+        (_,), (behind,) = [await bench.store.write([write]) for write in asked]
+        (trimmed,) = await bench.store.write([WindowWrite(window(), points={"a": pack([(T, 4.0)])}, kept_from=T)])
+
+        assert points_of(behind) == [*old, (T - 249, 2.5), (T, 3.0)]
+        assert dict(behind.too_old) == {"a": 1}
+        assert points_of(trimmed) == [(T, 4.0)]
+
+    async def test_series_that_are_still_looked_at_are_not_swept(self, bench: Bench) -> None:
+        first = await bench.write((T, 1.0), name="silent")
+        bench.clock.now = T + 150
+        points = {"a": pack([(T + 150, 1.0)])}
+
+        (kept,) = await bench.store.write([WindowWrite(window(), first.version, points, kept_from=T - 1)])
+        bench.clock.now = T + 300
+        (swept,) = await bench.store.write([WindowWrite(window(), kept.version, points)])
+
+        assert (list(kept.gone), list(swept.gone)) == ([], ["silent"])
+
     async def test_a_series_of_which_all_is_too_old_is_not_begun(self, bench: Bench) -> None:
         first = await bench.write((T, 1.0))
 
@@ -508,6 +531,15 @@ class TestWork:
 
         assert held == [None, None, None, WorkItem("group", "mine", T, T + LEASE + 9)]
         assert await bench.work() == [("group", "marked", T)]
+
+    async def test_what_is_held_for_no_time_is_given_back(self, bench: Bench) -> None:
+        items = [WorkItem(kind, f"{kind}-1", T) for kind in ("group", "lane", "window")]
+        await bench.store.mark(items)
+        claimed = await bench.store.claim(limit=10, lease=LEASE)
+
+        await bench.store.hold(claimed.items, lease=0.0)
+
+        assert sorted(await bench.work()) == [(item.kind, item.key, T) for item in items]
 
     async def test_a_lane_is_held_without_its_time_while_it_has_rows(self, bench: Bench) -> None:
         lane, none = WorkItem("lane", "a|log://", T), WorkItem("lane", "b|log://", T)

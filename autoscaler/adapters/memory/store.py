@@ -873,7 +873,9 @@ def _sweep(window: _Window, write: WindowWrite, now: float) -> list[str]:
 
 
 def _cutoff(window: _Window, write: WindowWrite, now: float) -> float:
-    return -math.inf if window.newest is None else min(window.newest, now) - write.spec.horizon
+    if window.newest is None:
+        return -math.inf
+    return min(min(window.newest, now) - write.spec.horizon, write.kept_from)
 
 
 def _last_time(packed: bytes) -> float:

@@ -82,6 +82,7 @@ def window_asked(window_id: str, write: WindowWrite) -> dict[str, Any]:
         "id": window_id,
         "held": write.held,
         "horizon": spec.horizon,
+        "kept_from": maybe(write.kept_from if write.kept_from < math.inf else None),
         "max_series": spec.max_series,
         "max_points": spec.max_points,
         "sweep_interval": sweep_interval(spec.horizon),

@@ -257,6 +257,21 @@ def test_a_silent_leaf_counts_as_it_was_while_a_source_is_behind() -> None:
     assert tree.record.note.startswith("rule2: sources have been behind for more than 600 s; ")
 
 
+def test_a_leaf_looks_at_the_newest_boundary_that_was_read_whole() -> None:
+    boundary = a_rule(evaluate=EvaluateWhen.BOUNDARY, evaluation_periods=1)
+    tree = Tree(composite(0, boundary), Sources(caught_up=False, read_until=119.0))
+    tree.report(0, 10.0, at=105.0)
+    tree.report(0, 90.0, at=115.0)
+    tree.look(3600.0, 0)
+    assert tree.record.state is OK
+    assert tree.outcome.next_due == 3600.0 + RECHECK
+    tree.report(0, 90.0, at=118.0)
+    tree.sources = Sources(caught_up=False, read_until=120.0)
+    tree.look(3601.0, 0)
+
+    assert states(tree) == [(3600.0, OK), (3601.0, ALARM)]
+
+
 def test_what_was_measured_counts_while_another_leaf_is_in_doubt() -> None:
     tree = Tree(composite(EITHER, MEASURE, MEASURE), BEHIND)
     tree.both(10.0, 10.0, at=100.0)

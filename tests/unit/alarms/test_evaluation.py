@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace as replaced
+
 import pytest
 from msgspec.structs import replace
 
@@ -20,6 +22,13 @@ from tests.building import Watch, a_rule, a_view, an_alarm
 
 OK, ALARM, INSUFFICIENT = AlarmState.OK, AlarmState.ALARM, AlarmState.INSUFFICIENT_DATA
 BEHIND = Sources(caught_up=False, max_hold=600.0)
+
+
+def read_until(time: float) -> Sources:
+    """A source is behind, and has been read until then."""
+    return Sources(caught_up=False, max_hold=600.0, read_until=time)
+
+
 BOUNDARY = a_rule(evaluate=EvaluateWhen.BOUNDARY)
 MEASURE = a_rule(evaluate=EvaluateWhen.MEASURE)
 SLIDING = a_rule(window=WindowKind.SLIDING)
@@ -368,6 +377,68 @@ def test_no_boundary_is_passed_while_it_is_not_believed() -> None:
     watch.look(66.0)
 
     assert states(watch) == [(20.0, ALARM), (50.0, OK)]
+
+
+def test_a_granule_that_is_read_in_part_is_not_judged() -> None:
+    watch = Watch(an_alarm(a_rule(evaluate=EvaluateWhen.BOUNDARY, evaluation_periods=1)), read_until(20.0))
+    for at in (5, 15, 25):
+        watch.report(90.0, at=at)
+    watch.look(3600.0)
+    assert (watch.record.point, watch.outcome.held, watch.outcome.next_due) == (20.0, True, 3600.0 + RECHECK)
+    watch.report(-200.0, at=26)
+    watch.sources = read_until(29.0)
+    watch.look(3601.0)
+    assert watch.record.point == 20.0
+    watch.sources = Sources()
+    watch.look(3602.0)
+
+    assert states(watch) == [(10.0, ALARM), (30.0, OK), (50.0, INSUFFICIENT)]
+    assert not watch.outcome.held
+
+
+def test_lateness_is_waited_for_in_what_was_read() -> None:
+    watch = Watch(an_alarm(a_rule(evaluate=EvaluateWhen.BOUNDARY, evaluation_periods=1, lateness=5.0)))
+    watch.report(90.0, at=5)
+    watch.sources = read_until(14.0)
+    watch.look(3600.0)
+    assert watch.record.point is None
+    watch.sources = read_until(15.0)
+    watch.look(3601.0)
+
+    assert watch.record.point == 10.0
+
+
+def test_what_is_missing_of_what_was_read_is_believed_at_once() -> None:
+    watch = Watch(an_alarm(a_rule(evaluate=EvaluateWhen.BOUNDARY, evaluation_periods=1)), read_until(50.0))
+    watch.report(90.0, at=5)
+    watch.report(90.0, at=45)
+    watch.look(3600.0)
+
+    assert states(watch) == [(10.0, ALARM), (30.0, INSUFFICIENT), (50.0, ALARM)]
+    assert watch.record.held_since is None
+
+
+def test_an_alarm_that_was_never_looked_at_begins_with_what_is_read_first() -> None:
+    watch = Watch(an_alarm(a_rule(evaluate=EvaluateWhen.BOUNDARY, evaluation_periods=1)), read_until(0.0))
+    watch.look(3600.0)
+    assert (watch.record.point, watch.outcome.held) == (None, True)
+    watch.report(90.0, at=105)
+    watch.look(3601.0)
+    assert watch.record.point is None
+    watch.sources = read_until(110.0)
+    watch.look(3602.0)
+
+    assert states(watch) == [(110.0, ALARM)]
+
+
+def test_of_a_source_that_is_not_waited_for_the_reason_says_so() -> None:
+    dead = replaced(read_until(3600.0), given_up=True)
+    watch = Watch(an_alarm(a_rule(evaluate=EvaluateWhen.BOUNDARY, evaluation_periods=1)), dead)
+    watch.report(90.0, at=3575)
+    watch.look(3600.0)
+
+    assert states(watch) == [(3580.0, ALARM), (3600.0, INSUFFICIENT)]
+    assert "sources have been behind for more than 600 s" in watch.record.note
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from autoscaler.engine.windows import WindowCopies
 from autoscaler.measures.match import EVERYTHING
 from autoscaler.measures.series import pack
 from autoscaler.measures.window import WindowSpec
-from autoscaler.ports import WindowReply
+from autoscaler.ports import WindowReply, WindowWrite
 from tests.building import a_series
 
 
@@ -33,8 +33,8 @@ def test_nothing_is_held_at_first() -> None:
 
 def test_a_whole_window_replaces_what_was_held() -> None:
     copies = WindowCopies()
-    copies.apply(W, reply(1, whole=True, series={"a": pack([(90.0, 1.0)])}))
-    view = copies.apply(W, reply(5, whole=True, series={"b": pack([(95.0, 2.0)])}))
+    copies.apply(WindowWrite(W), reply(1, whole=True, series={"a": pack([(90.0, 1.0)])}))
+    view = copies.apply(WindowWrite(W), reply(5, whole=True, series={"b": pack([(95.0, 2.0)])}))
 
     assert view.series == {"b": a_series([(95.0, 2.0)])}
     assert (copies.version(W.window_id), view.asof, view.newest) == (5, 100.0, 100.0)
@@ -43,16 +43,16 @@ def test_a_whole_window_replaces_what_was_held() -> None:
 def test_what_was_lacking_is_put_beside_what_was_held_and_what_is_gone_goes() -> None:
     copies = WindowCopies()
     series = {name: pack([(90.0, 1.0)]) for name in "abc"}
-    copies.apply(W, reply(1, whole=True, series=series))
+    copies.apply(WindowWrite(W), reply(1, whole=True, series=series))
     changed = {"b": pack([(90.0, 1.0), (101.0, 2.0)])}
-    view = copies.apply(W, reply(2, asof=102.0, newest=101.0, series=changed, gone=["c", "never-there"]))
+    view = copies.apply(WindowWrite(W), reply(2, asof=102.0, newest=101.0, series=changed, gone=["c", "never-there"]))
 
     assert view.series == {"a": a_series([(90.0, 1.0)]), "b": a_series([(90.0, 1.0), (101.0, 2.0)])}
     assert (view.version, view.asof, view.newest) == (2, 102.0, 101.0)
 
 
 def test_a_reply_that_is_not_whole_begins_a_copy_where_none_is_held() -> None:
-    view = WindowCopies().apply(W, reply(1, series={"a": pack([(90.0, 1.0)])}))
+    view = WindowCopies().apply(WindowWrite(W), reply(1, series={"a": pack([(90.0, 1.0)])}))
 
     assert set(view.series) == {"a"}
 
@@ -69,20 +69,20 @@ def test_a_reply_that_is_not_whole_begins_a_copy_where_none_is_held() -> None:
 )
 def test_a_series_leaves_with_its_last_point(asof: float, newest: float | None, left: set[str]) -> None:
     series = {"a": pack([(50.0, 1.0)]), "b": pack([(99.0, 1.0)])}
-    view = WindowCopies().apply(W, reply(1, whole=True, asof=asof, newest=newest, series=series))
+    view = WindowCopies().apply(WindowWrite(W), reply(1, whole=True, asof=asof, newest=newest, series=series))
 
     assert set(view.series) == left
 
 
 def test_an_empty_series_is_none() -> None:
-    view = WindowCopies().apply(W, reply(1, whole=True, series={"a": b""}))
+    view = WindowCopies().apply(WindowWrite(W), reply(1, whole=True, series={"a": b""}))
 
     assert view.series == {}
 
 
 def test_a_forgotten_window_is_asked_for_whole() -> None:
     copies = WindowCopies()
-    copies.apply(W, reply(3, whole=True))
+    copies.apply(WindowWrite(W), reply(3, whole=True))
     copies.forget(W.window_id)
     copies.forget("never-there")
 
@@ -93,7 +93,7 @@ def test_the_window_that_was_not_written_for_longest_makes_room(monkeypatch: pyt
     monkeypatch.setattr(windows_module, "HELD_WINDOWS", 2)
     copies = WindowCopies()
     for name in "uvuw":
-        copies.apply(spec(name=name), reply(1, whole=True, series={"a": POINT}))
+        copies.apply(WindowWrite(spec(name=name)), reply(1, whole=True, series={"a": POINT}))
 
     assert [copies.version(spec(name=name).window_id) for name in "uvw"] == [1, 0, 1]
     assert set(copies.holding("cpu", "a", ())) == {spec(name="u").window_id, spec(name="w").window_id}
@@ -101,35 +101,35 @@ def test_the_window_that_was_not_written_for_longest_makes_room(monkeypatch: pyt
 
 def test_how_far_back_was_written_outlives_a_new_copy_until_it_is_evaluated() -> None:
     copies = WindowCopies()
-    copies.apply(W, reply(1, whole=True)).late = 42.0
+    copies.apply(WindowWrite(W), reply(1, whole=True)).late = 42.0
 
-    assert copies.apply(W, reply(7, whole=True)).late == 42.0
+    assert copies.apply(WindowWrite(W), reply(7, whole=True)).late == 42.0
 
 
 def test_a_window_in_doubt_is_asked_for_whole_and_still_known_to_hold_what_it_held() -> None:
     copies = WindowCopies()
-    copies.apply(W, reply(3, whole=True, series={"a": POINT}))
+    copies.apply(WindowWrite(W), reply(3, whole=True, series={"a": POINT}))
     copies.doubt(W.window_id)
     copies.doubt("never-there")
 
     assert copies.version(W.window_id) == 0
     assert copies.holding("cpu", "a", ()) == (W.window_id,)
-    copies.apply(W, reply(9, whole=True, series={"b": POINT}))
+    copies.apply(WindowWrite(W), reply(9, whole=True, series={"b": POINT}))
     assert copies.version(W.window_id) == 9
 
 
 def test_who_looks_at_a_copy_is_not_disturbed_by_a_whole_one() -> None:
     copies = WindowCopies()
-    before = copies.apply(W, reply(1, whole=True, series={"a": POINT}))
-    copies.apply(W, reply(5, whole=True, series={"b": POINT}))
+    before = copies.apply(WindowWrite(W), reply(1, whole=True, series={"a": POINT}))
+    copies.apply(WindowWrite(W), reply(5, whole=True, series={"b": POINT}))
 
     assert (before.version, set(before.series)) == (1, {"a"})
 
 
 def test_which_windows_hold_a_series_is_known() -> None:
     copies, other = WindowCopies(), spec("cpu_util", "cpu", name="v")
-    copies.apply(W, reply(1, series={"a": POINT}))
-    copies.apply(other, reply(1, series={"a": POINT, "a\x1fcpu": POINT}))
+    copies.apply(WindowWrite(W), reply(1, series={"a": POINT}))
+    copies.apply(WindowWrite(other), reply(1, series={"a": POINT, "a\x1fcpu": POINT}))
 
     assert set(copies.holding("cpu", "a", ())) == {W.window_id, other.window_id}
     assert list(copies.holding("cpu", "a", {W.window_id})) == [other.window_id]
@@ -147,8 +147,8 @@ def test_which_windows_hold_a_series_is_known() -> None:
 )
 def test_a_window_holds_a_series_no_longer_than_its_copy_does(next_reply: WindowReply) -> None:
     copies = WindowCopies()
-    copies.apply(W, reply(1, whole=True, series={"a": POINT}))
-    copies.apply(W, next_reply)
+    copies.apply(WindowWrite(W), reply(1, whole=True, series={"a": POINT}))
+    copies.apply(WindowWrite(W), next_reply)
 
     assert copies.holding("cpu", "a", ()) == ()
 
@@ -156,7 +156,7 @@ def test_a_window_holds_a_series_no_longer_than_its_copy_does(next_reply: Window
 @pytest.mark.parametrize("first", ["cpu_util", "cpu"], ids=["several-metrics", "a-resource-id-like-a-series-name"])
 def test_nothing_is_left_of_a_forgotten_window(first: str) -> None:
     copies, window = WindowCopies(), spec(first, "cpu")
-    copies.apply(window, reply(1, series={"a": POINT, "a\x1fcpu": POINT}))
+    copies.apply(WindowWrite(window), reply(1, series={"a": POINT, "a\x1fcpu": POINT}))
     copies.forget(window.window_id)
 
     assert (copies._copies, copies._holders) == ({}, {})
@@ -164,7 +164,7 @@ def test_nothing_is_left_of_a_forgotten_window(first: str) -> None:
 
 def test_who_evaluates_a_window_that_is_forgotten_keeps_it_as_it_was() -> None:
     copies = WindowCopies()
-    view = copies.apply(W, reply(1, whole=True, series={"a": POINT}))
+    view = copies.apply(WindowWrite(W), reply(1, whole=True, series={"a": POINT}))
     copies.forget(W.window_id)
 
     assert list(view.series) == ["a"]

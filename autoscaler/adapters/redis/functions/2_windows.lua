@@ -218,6 +218,9 @@ local function write_window(prefix, now, ask, data, at, bodies)
   end
 
   local cutoff = newest and math.min(newest, now) - ask.horizon or -math.huge
+  if ask.kept_from[1] then
+    cutoff = math.min(cutoff, ask.kept_from[1])
+  end
   local touched, old_names, old_counts, gone = {}, {}, {}, {}
   for _, series in ipairs(taken) do
     local packed, left_out = grown(series, cutoff, ask.max_points)
