@@ -267,18 +267,21 @@ class Soak:
 
     async def _churn(self) -> None:
         """Alarms made and removed through the API, at either controller."""
-        drawn, alive = random.Random(self.plan.seed), []
+        drawn, alive, figures = random.Random(self.plan.seed), [], self.findings.figures
         async with httpx.AsyncClient(headers=HEADERS, timeout=60) as client:
             try:
                 for number in itertools.count():
                     base = drawn.choice(self.bases())
-                    self.findings.figures["alarms made"] = number + 1.0
-                    answer = await client.post(f"{base}/v2/alarms", json=made(number, self.hooks.url))
-                    if answer.status_code == httpx.codes.CREATED:
-                        alive.append(answer.json()["alarm_id"])
-                    if len(alive) > MADE:
-                        gone = alive.pop(drawn.randrange(len(alive)))
-                        await client.delete(f"{base}/v2/alarms/{gone}")
+                    figures["alarms made"] = number + 1.0
+                    try:
+                        answer = await client.post(f"{base}/v2/alarms", json=made(number, self.hooks.url))
+                        if answer.status_code == httpx.codes.CREATED:
+                            alive.append(answer.json()["alarm_id"])
+                        if len(alive) > MADE:
+                            gone = alive.pop(drawn.randrange(len(alive)))
+                            await client.delete(f"{base}/v2/alarms/{gone}")
+                    except httpx.TimeoutException:  # of a controller that stands still
+                        figures["changes unanswered"] = figures.get("changes unanswered", 0.0) + 1.0
                     await asyncio.sleep(min(3.0, self.plan.seconds / 20))
             finally:
                 for gone in alive:
