@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -42,6 +42,7 @@ from autoscaler.adapters.sources.heat import HeatSource
 from autoscaler.adapters.sources.link import Tls
 from autoscaler.adapters.sources.mqtt import MqttClearance, MqttSource, shared
 from autoscaler.adapters.sources.openstack import OpenStackSource
+from autoscaler.adapters.sources.partitions import PartitionClearance, PartitionSource, partitions, ring_of
 from autoscaler.adapters.sources.trust import Trust
 from autoscaler.adapters.sources.udp import UdpSource
 from autoscaler.adapters.targets.dry_run import DryRunTarget
@@ -67,7 +68,7 @@ from autoscaler.engine.service import Service
 from autoscaler.engine.shadow import Shadow
 from autoscaler.engine.tell import NOTIFICATION
 from autoscaler.errors import PermanentError
-from autoscaler.ports import Action, Decoder, Orchestration, Probe, Source, Target
+from autoscaler.ports import Action, Bus, Decoder, Orchestration, Probe, Source, Target
 from autoscaler.settings import Auth, Settings, SourceKind
 
 TEST_ROWS = 1000
@@ -82,7 +83,7 @@ class Edges:
         keystone: None where there is none.
         tokens: the controller's own; None where it has none.
         witnesses: tell of groups that Heat owns.
-        seats: that replicas share at brokers; None where there are none.
+        seats: that replicas share at brokers, those of each bus together.
         heat: None where no group of Heat's is to be signalled.
         guard: None where alarms may call anywhere.
         time: by which measures and events are in time.
@@ -93,7 +94,7 @@ class Edges:
     keystone: Keystone | None
     tokens: TokenFile | None
     sources: list[Source]
-    seats: Seats | None
+    seats: Sequence[Seats]
     witnesses: list[Source]
     actions: dict[str, Action]
     probes: dict[type[PrometheusRule | PoolHealthRule], Probe]
@@ -124,7 +125,7 @@ class Edges:
             keystone,
             None if settings.tokens is None else TokenFile(settings.tokens, clock=now),
             _sources(settings, trust, time, seats),
-            seats,
+            list(seats.values()),
             _witnesses(settings, time),
             await _actions(settings, keystone, cloud, heat, guard, stack),
             await _probes(settings, cloud, stack),
@@ -265,15 +266,26 @@ def _secret(settings: Settings) -> str:
     return "" if settings.telemetry_secret is None else settings.telemetry_secret.get_secret_value()
 
 
-def _seats(settings: Settings) -> Seats | None:
-    """Sessions at the MQTT broker; a shadow has one to itself, which ends with its connection."""
-    if settings.mqtt_url is None or settings.shadow:
-        return None
-    # one of a kind and several of another: no session has both subscriptions
-    seat, number = f"{settings.namespace}-seat", settings.mqtt_seats
-    names = [seat] if number == 1 else [f"{seat}-{each}" for each in range(1, number + 1)]
-    # before there were seats each replica had a session of its own, in which something may wait
-    return Seats(names, left=[f"{settings.namespace}-{settings.replica}"])
+def _seats(settings: Settings) -> dict[Bus, Seats]:
+    """What replicas share at brokers; a shadow has all it needs to itself."""
+    found: dict[Bus, Seats] = {}
+    if settings.shadow:
+        return found
+    if settings.mqtt_url is not None:
+        # one of a kind and several of another: no session has both subscriptions
+        seat, number = f"{settings.namespace}-seat", settings.mqtt_seats
+        names = [seat] if number == 1 else [f"{seat}-{each}" for each in range(1, number + 1)]
+        # before there were seats each replica had a session of its own, in which something may wait
+        found[Bus.MQTT] = Seats(names, left=[f"{settings.namespace}-{settings.replica}"])
+    if settings.amqp_url is not None:
+        names = _partitions(settings)
+        # where there are no partitions any more, somebody has to end those that there were
+        found[Bus.AMQP] = Seats(names, left=[settings.amqp_queue] if names else [], bus=Bus.AMQP)
+    return found
+
+
+def _partitions(settings: Settings) -> list[str]:
+    return partitions(settings.amqp_queue, settings.amqp_partitions or 0, settings.amqp_partition_header or "")
 
 
 def _mqtt(settings: Settings, trust: Trust, time: StoreClock, seats: Seats | None) -> list[Source]:
@@ -308,27 +320,35 @@ def _mqtt(settings: Settings, trust: Trust, time: StoreClock, seats: Seats | Non
     ]
 
 
-def _sources(settings: Settings, trust: Trust, time: StoreClock, seats: Seats | None) -> list[Source]:
+def _amqp(settings: Settings, trust: Trust, time: StoreClock, seats: Seats | None) -> list[Source]:
+    url = settings.amqp_url
+    if url is None:
+        return []
+    options: dict[str, Any] = {
+        "now": time,
+        "tls": _amqp_tls(settings),
+        "queue": settings.amqp_queue,
+        "exchange": settings.amqp_exchange,
+        "routing_key": settings.amqp_routing_key,
+        "prefetch": settings.amqp_prefetch,
+        "quorum": settings.amqp_quorum,
+        "ttl": settings.amqp_ttl,
+        "max_length": settings.amqp_max_length,
+        "expires": aodh.KEPT if settings.shadow else None,
+        "trust": trust,
+        "limits": _limits(settings),
+    }
+    if seats is None:
+        return [AmqpSource(url, **options)]
+    header = settings.amqp_partition_header or ""
+    divided: list[Source] = [PartitionSource(url, seat=seat, header=header, **options) for seat in seats.seats]
+    ring = ring_of(_partitions(settings)[0]) if divided else ""
+    return [*(divided or [AmqpSource(url, **options)]), PartitionClearance(url, seat=seats.spare, ring=ring, **options)]
+
+
+def _sources(settings: Settings, trust: Trust, time: StoreClock, seats: Mapping[Bus, Seats]) -> list[Source]:
     limits = _limits(settings)
-    sources = _mqtt(settings, trust, time, seats)
-    if settings.amqp_url is not None:
-        sources.append(
-            AmqpSource(
-                settings.amqp_url,
-                now=time,
-                tls=_amqp_tls(settings),
-                queue=settings.amqp_queue,
-                exchange=settings.amqp_exchange,
-                routing_key=settings.amqp_routing_key,
-                prefetch=settings.amqp_prefetch,
-                quorum=settings.amqp_quorum,
-                ttl=settings.amqp_ttl,
-                max_length=settings.amqp_max_length,
-                expires=aodh.KEPT if settings.shadow else None,
-                trust=trust,
-                limits=limits,
-            )
-        )
+    sources = _mqtt(settings, trust, time, seats.get(Bus.MQTT)) + _amqp(settings, trust, time, seats.get(Bus.AMQP))
     if settings.openstack_url is not None:
         sources.append(
             OpenStackSource(

@@ -489,6 +489,13 @@ class Pulse:
     now: float
 
 
+class Bus(StrEnum):
+    """At which replicas share seats."""
+
+    MQTT = "mqtt"
+    AMQP = "amqp"
+
+
 @dataclass(frozen=True, slots=True)
 class Seating:
     """Which seats a replica has now.
@@ -830,24 +837,26 @@ class Store(Protocol):
         lease: float,
         cleared: Sequence[str] = (),
         left: Sequence[str] = (),
+        bus: Bus = Bus.MQTT,
     ) -> Seating:
         """Take a share of some seats for ``lease`` seconds, and be counted as long among those who share them.
 
         All have as many, and nobody has a seat twice. A seat is free when it was let go of, or when its lease has run
         out; whoever was not counted until now gets only what was let go of, since the others come as soon after an
-        outage. A seat that is stored and was not asked for is given to whoever has some of those that were, one at a
-        time.
+        outage. A seat that is stored and was not asked for is given to whoever has some of those that were, or asked
+        for none at all, one at a time.
 
         Args:
             seats: all there are to be, the same for every replica.
             keep: those that the caller has; what else is its own is let go of.
             cleared: seats of its own that are to be no more.
             left: seats of older times, to be cleared by anybody; left as they are where they are known.
+            bus: whose seats these are; those of one bus know nothing of another's.
         """
         ...
 
     async def rise(self, replica: str) -> None:
-        """Let go of all seats, and be counted no more."""
+        """Let go of all seats at every bus, and be counted no more."""
         ...
 
     async def replicas(self) -> Sequence[Heartbeat]:

@@ -426,13 +426,21 @@ class Settings(BaseSettings):
     """Topic exchange that the queue is bound to."""
 
     amqp_queue: str = Field(default="autoscaler.measures", min_length=1)
-    """Durable queue that measures are taken from; replicas share it."""
+    """Durable queue that measures are taken from; replicas share it. With partitions what their names begin with."""
 
     amqp_routing_key: str = "#"
     """Routing key that the queue is bound with."""
 
     amqp_prefetch: int = Field(default=2000, ge=1, le=65_535)
-    """Messages that may be unacknowledged at a time."""
+    """Messages that may be unacknowledged at a time, of each queue."""
+
+    amqp_partitions: int | None = Field(default=None, ge=1, le=64)
+    """Queues that the broker divides the measures among, by a hash of their routing key, in place of one that replicas
+    share; they have as many each. For RabbitMQ with the plugin `rabbitmq_consistent_hash_exchange`. The same for all
+    replicas."""
+
+    amqp_partition_header: str | None = None
+    """Header whose value is hashed, in place of the routing key."""
 
     amqp_quorum: bool = False
     """Declare the queue as a quorum queue."""
@@ -441,7 +449,8 @@ class Settings(BaseSettings):
     """Seconds that a message waits in the queue before the broker drops it; for ever where it is not set."""
 
     amqp_max_length: int | None = Field(default=None, ge=1)
-    """Messages that the queue holds before the broker drops the oldest; any number where it is not set."""
+    """Messages that the queue, or each partition, holds before the broker drops the oldest; any number where it is not
+    set."""
 
     shadow: bool = False
     """Change nothing, and report where the controller would have differed from Aodh. What is its own on brokers and in
@@ -627,12 +636,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"expected networks such as 10.1.0.0/16, got {network!r}: {error}") from None
         return networks
 
-    @field_validator("namespace")
+    @field_validator("namespace", "amqp_partition_header")
     @classmethod
-    def _is_plain(cls, namespace: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", namespace):
-            raise ValueError(f"expected 1 to 100 letters, digits and _.-, got {namespace!r}")
-        return namespace
+    def _is_plain(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
+            raise ValueError(f"expected 1 to 100 letters, digits and _.-, got {name!r}")
+        return name
 
     @field_validator("cors_origins")
     @classmethod
@@ -696,6 +705,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _divides_by_something(self) -> Self:
+        if self.amqp_partition_header is not None and self.amqp_partitions is None:
+            raise ValueError(f"{PREFIX}AMQP_PARTITION_HEADER: expected only with {PREFIX}AMQP_PARTITIONS")
+        return self
+
+    @model_validator(mode="after")
     def _tells_somebody(self) -> Self:
         if self.audit_notify and self.notify_url is None and not self.shadow:
             raise ValueError(f"{PREFIX}NOTIFY_URL: expected with {PREFIX}AUDIT_NOTIFY")
@@ -734,6 +749,8 @@ class Settings(BaseSettings):
             update={
                 "namespace": f"{self.namespace}{SHADOW}",
                 "amqp_queue": f"{self.amqp_queue}{SHADOW}",
+                "amqp_partitions": None,
+                "amqp_partition_header": None,
                 "amqp_ttl": self.amqp_ttl or SHADOW_TTL,
                 "amqp_max_length": self.amqp_max_length or SHADOW_MAX_LENGTH,
                 "openstack_queue": f"{self.openstack_queue}{SHADOW}",

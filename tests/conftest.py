@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import MosquittoServer, RabbitServer, RedisCluster, RedisServer, ValkeyServer, valkey_program
+from tests.servers import (
+    HASHING,
+    MosquittoServer,
+    RabbitServer,
+    RedisCluster,
+    RedisServer,
+    ValkeyServer,
+    valkey_program,
+)
 
 # how long anything takes is for bench/ to say: on a busy machine it takes longer
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -66,7 +74,7 @@ def valkey_cluster() -> Iterator[RedisCluster]:
 
 @pytest.fixture(scope="session")
 def rabbit() -> Iterator[RabbitServer]:
-    with RabbitServer() as server:
+    with RabbitServer(plugins=HASHING) as server:
         yield server
 
 

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
@@ -26,6 +26,8 @@ from autoscaler.adapters.redis.embedded import server_program
 
 STARTS = 3
 """Times that a server is tried to be started."""
+HASHING = ("rabbitmq_consistent_hash_exchange",)
+"""Plugins of a RabbitMQ that has partitions."""
 SBIN = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin:/usr/local/opt/mosquitto/sbin"
 
 # Parent and guard of a server: a session of its own, whose every process ends when the pipe from us does. (A signal on
@@ -395,11 +397,13 @@ class RabbitServer(Server):
 
     Args:
         settings: lines for its configuration, beside ours.
+        plugins: that it has enabled, of those that it comes with.
     """
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(self, *settings: str, plugins: Sequence[str] = ()) -> None:
         super().__init__()
         self._program = rabbit_program()
+        self._plugins = plugins
         self._mapper = installed("epmd", package="erlang-base")
         self._settings = settings
         self._mapper_port = 0
@@ -420,7 +424,7 @@ class RabbitServer(Server):
             *self._settings,
         ]
         (self.folder / "rabbitmq.conf").write_text("\n".join(settings) + "\n")
-        (self.folder / "enabled_plugins").write_text("[].\n")
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         cookie = self.folder / ".erlang.cookie"
         cookie.write_text(f"cookie{self.port}")
         cookie.chmod(0o400)

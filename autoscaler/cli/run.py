@@ -28,6 +28,12 @@ def run(
     amqp: Annotated[
         str | None, typer.Option(envvar="AUTOSCALER_AMQP_URL", metavar="URL", help="Broker to take measures from.")
     ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            envvar="AUTOSCALER_AMQP_PARTITIONS", metavar="N", help="Queues that the AMQP broker divides measures among."
+        ),
+    ] = None,
     api: Annotated[
         str | None, typer.Option(envvar="AUTOSCALER_API", metavar="HOST:PORT", help="Default 127.0.0.1:8042.")
     ] = None,
@@ -66,6 +72,7 @@ def run(
         mqtt_url=mqtt,
         mqtt_topic=mqtt_topic,
         amqp_url=amqp,
+        amqp_partitions=partitions,
         api=api,
         state_dir=state_dir,
         namespace=namespace,

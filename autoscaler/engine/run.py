@@ -203,7 +203,7 @@ class Runner:
         max_hold: float,
         generation_changed: Callable[[str], Awaitable[None]],
         witnesses: Sequence[Source] = (),
-        seats: Seats | None = None,
+        seats: Sequence[Seats] = (),
         heard: Callable[[float], None] = lambda _now: None,
     ) -> None:
         self.controller = controller
@@ -284,8 +284,7 @@ class Runner:
                 group.create_task(self._forever(self._beat)),
                 group.create_task(self._forever(self._follow)),
             ]
-            if self._seats is not None:
-                helpers.append(group.create_task(self._forever(partial(self._sit, self._seats))))
+            helpers += [group.create_task(self._forever(partial(self._sit, seats))) for seats in self._seats]
             # also of what is brought to its end when nothing new is taken
             holder = group.create_task(self._forever(self._renew))
             pump = group.create_task(self._pump())
@@ -515,7 +514,7 @@ class Runner:
 
     async def _rise(self) -> None:
         """Let others have the seats at once; where that cannot be said, when their leases have run out."""
-        if self._seats is not None:
+        if self._seats:
             with contextlib.suppress(TemporaryError, TimeoutError):
                 async with asyncio.timeout(RISE_PATIENCE):
                     await self.controller.store.rise(self._replica)

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from autoscaler.engine.leases import RENEWAL
-from autoscaler.ports import Seat, Seating, SpareSeat, Store
+from autoscaler.ports import Bus, Seat, Seating, SpareSeat, Store
 
 SEAT_LEASE: Final = 3.0
 """Seconds for which a seat is this replica's since it last said so. Shorter than that of work: whoever takes a seat has
@@ -102,7 +102,8 @@ class _Seat:
 class _Spare(_Seat):
     """A session that is to be no more, whichever that is at the moment.
 
-    It waits until another stands: what is published while it is being ended has to go somewhere.
+    It waits until another stands: what is published while it is being ended has to go somewhere. Where there are to be
+    none at all, it goes where no seat is needed.
     """
 
     def __init__(self, others: Sequence[_Seat], *, lost: Callable[[], None]) -> None:
@@ -111,7 +112,7 @@ class _Spare(_Seat):
         self._others = others
 
     def _is_ours(self, now: float) -> bool:
-        return super()._is_ours(now) and any(seat.standing for seat in self._others)
+        return super()._is_ours(now) and (not self._others or any(seat.standing for seat in self._others))
 
     def look_again(self) -> None:
         """Another stands."""
@@ -136,15 +137,17 @@ class Seats:
     Args:
         names: of all that there are to be.
         left: of sessions of older times, to be cleared once.
+        bus: whose sessions these are.
 
     Attributes:
         seats: one for each name.
         spare: whatever there is to be cleared.
     """
 
-    def __init__(self, names: Sequence[str], *, left: Sequence[str] = ()) -> None:
+    def __init__(self, names: Sequence[str], *, left: Sequence[str] = (), bus: Bus = Bus.MQTT) -> None:
         self._names = list(names)
         self._left = list(left)
+        self._bus = bus
         self._stirred = asyncio.Event()
         self._seats = [_Seat(name, lost=self._stirred.set, stood=self._stands) for name in names]
         self._spare = _Spare(self._seats, lost=self._stirred.set)
@@ -175,6 +178,7 @@ class Seats:
                 lease=SEAT_LEASE,
                 cleared=ended,
                 left=self._left,
+                bus=self._bus,
             )
             self._left = []
             del self._spare.ended[: len(ended)]

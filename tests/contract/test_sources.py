@@ -25,9 +25,11 @@ from autoscaler.adapters.sources.link import Tls
 from autoscaler.adapters.sources.memory import MemorySource
 from autoscaler.adapters.sources.mqtt import MqttSource, _Inbox
 from autoscaler.adapters.sources.openstack import OpenStackSource
+from autoscaler.adapters.sources.partitions import PartitionSource
 from autoscaler.errors import PermanentError, Rejection
 from autoscaler.ports import Batch, Delivery, Source
-from tests.servers import MosquittoServer, RabbitServer, free_port, installed
+from tests.contract.held import Held
+from tests.servers import HASHING, MosquittoServer, RabbitServer, free_port, installed
 
 NOW = 1_700_000_000.0
 PATIENCE = 30.0
@@ -120,6 +122,14 @@ class QuorumBus(AmqpBus):
     quorum = True
 
 
+class PartitionBus(AmqpBus):
+    """With one partition, so that all comes in order."""
+
+    def source(self, **options: Any) -> Source:
+        seat = Held(f"{self.id}.1")
+        return PartitionSource(self.server.url, now=now, seat=seat, queue=self.id, exchange=self.id, **options)
+
+
 class OpenStackBus(ServerBus):
     """Ceilometer as a test sees it: each measure is a sample in a message of its own."""
 
@@ -155,12 +165,14 @@ BROKERS = [
     pytest.param((OldMqttBus, "mosquitto"), id="mqtt-3.1.1", marks=pytest.mark.service),
     pytest.param((AmqpBus, "rabbit"), id="amqp", marks=pytest.mark.service),
     pytest.param((QuorumBus, "rabbit"), id="amqp-quorum", marks=pytest.mark.service),
+    pytest.param((PartitionBus, "rabbit"), id="amqp-partition", marks=pytest.mark.service),
     pytest.param((OpenStackBus, "rabbit"), id="openstack", marks=pytest.mark.service),
 ]
 
 
-# A quorum queue declared less than a moment before a kill -9 is lost to RabbitMQ 3.10 itself.
-KILLABLE = [broker for broker in BROKERS if broker.id != "amqp-quorum"]
+# A quorum queue declared less than a moment before a kill -9 is lost to RabbitMQ 3.10 itself; partitions, several
+# at once, outlive their broker in test_partitions.
+KILLABLE = [broker for broker in BROKERS if broker.id not in {"amqp-quorum", "amqp-partition"}]
 
 
 @pytest.fixture(params=[MEMORY, *BROKERS])
@@ -618,18 +630,34 @@ async def test_mqtt_over_tls(certificate: Certificate) -> None:
         gc.collect()  # paho leaves the socket of a failed handshake to the garbage collector
 
 
-@pytest.mark.service
-async def test_amqp_over_tls(certificate: Certificate) -> None:
+@pytest.fixture(scope="module")
+def plain_rabbit(certificate: Certificate) -> Iterator[tuple[RabbitServer, int]]:
+    """A broker without plugins, and the port at which it speaks TLS."""
     port = free_port()
     files = [f"ssl_options.certfile = {certificate.file}", f"ssl_options.keyfile = {certificate.key}"]
-    with RabbitServer(f"listeners.ssl.local = 127.0.0.1:{port}", *files, "ssl_options.verify = verify_none"):
-        url = f"amqps://guest:guest@127.0.0.1:{port}"
-        await introduce(AmqpSource(url, now=now, tls=Tls(ca=certificate.file)))
-        await introduce(AmqpSource(url, now=now, tls=Tls(verify=False)))
-        entry = await refusal(AmqpSource(url, now=now))
+    with RabbitServer(f"listeners.ssl.local = 127.0.0.1:{port}", *files, "ssl_options.verify = verify_none") as server:
+        yield server, port
 
-        assert entry["event"] == "source unreachable"
-        assert "certificate verify failed" in entry["error"]
+
+@pytest.mark.service
+async def test_amqp_over_tls(plain_rabbit: tuple[RabbitServer, int], certificate: Certificate) -> None:
+    url = f"amqps://guest:guest@127.0.0.1:{plain_rabbit[1]}"
+    await introduce(AmqpSource(url, now=now, tls=Tls(ca=certificate.file)))
+    await introduce(AmqpSource(url, now=now, tls=Tls(verify=False)))
+    entry = await refusal(AmqpSource(url, now=now))
+
+    assert entry["event"] == "source unreachable"
+    assert "certificate verify failed" in entry["error"]
+
+
+@pytest.mark.service
+async def test_a_broker_without_the_plugin_for_partitions_is_told_of_with_the_command(
+    plain_rabbit: tuple[RabbitServer, int],
+) -> None:
+    entry = await refusal(PartitionBus(plain_rabbit[0]).source())
+
+    assert entry["event"] == "source refused"
+    assert f"`rabbitmq-plugins enable {HASHING[0]}`" in entry["error"]
 
 
 async def test_missing_tls_files_are_named() -> None:

@@ -31,6 +31,7 @@ from autoscaler.ports import (
     Accepted,
     AlreadyDecided,
     AuditEntry,
+    Bus,
     Changed,
     DeadLetter,
     DefinitionChanges,
@@ -1897,6 +1898,27 @@ class TestSeats:
         dead_for = await sat(bench.store, "a", "s1", "old-b", seats=["s1"])
 
         assert (registered.spare, clearing.spare, again.spare, dead_for.spare) == ("", "old-b", "", "old-b")
+
+    async def test_whoever_asks_for_none_may_clear_what_there_is(self, bench: Bench) -> None:
+        await sat(bench.store, "a", seats=["s1", "s2"])
+        held = await sat(bench.other, "b", seats=[])
+        await bench.store.rise("a")
+
+        one = await sat(bench.other, "b", seats=[])
+        other = await sat(bench.store, "c", seats=[])
+        after = await sat(bench.other, "b", seats=[], cleared=["s1"])
+
+        assert (held, one.mine, one.spare, other.spare, after.spare) == (Seating([], 0, []), [], "s1", "s2", "")
+
+    async def test_seats_of_one_bus_are_none_of_another_s(self, bench: Bench) -> None:
+        await sat(bench.store, "a")
+        beside = await bench.other.sit("b", ["s1", "q"], keep=(), lease=SEAT_LEASE, bus=Bus.AMQP)
+        await sat(bench.store, "a", *SEATS)
+        await bench.other.rise("b")
+
+        assert beside == Seating(["s1", "q"], 2, [])
+        assert await bench.store.sit("a", ["q"], keep=(), lease=SEAT_LEASE, bus=Bus.AMQP) == Seating(["q"], 1, [], "s1")
+        assert (await sat(bench.store, "a", *SEATS)).mine == ALL_SEATS
 
 
 class TestForms:

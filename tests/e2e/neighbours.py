@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+import aio_pika
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -116,7 +119,7 @@ def _handler(neighbours: Neighbours) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-class Publisher:
+class Pace(ABC):
     """Publishes measures one by one, at a pace, until told to stop; keeps those that the broker has taken.
 
     Args:
@@ -124,28 +127,24 @@ class Publisher:
         interval: seconds between two.
     """
 
-    def __init__(
-        self, port: int, topic: str, measure: Callable[[int, float], dict[str, Any]], *, interval: float
-    ) -> None:
+    def __init__(self, measure: Callable[[int, float], dict[str, Any]], *, interval: float) -> None:
         self.published: list[dict[str, Any]] = []
         self._measure = measure
-        self._topic = topic
         self._interval = interval
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
-        self._client = Client(CallbackAPIVersion.VERSION2)
-        self._client.connect("127.0.0.1", port)
         self._thread = threading.Thread(target=self._run)
 
+    @abstractmethod
+    def _connected(self) -> AbstractContextManager[Callable[[dict[str, Any]], None]]:
+        """What publishes a measure, and returns when the broker has it; used in one thread."""
+
     def __enter__(self) -> Self:
-        self._client.loop_start()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._client.disconnect()
-        self._client.loop_stop()
 
     def stop(self) -> None:
         """Publish no more; returns when the broker has the last one."""
@@ -156,13 +155,68 @@ class Publisher:
 
     def _run(self) -> None:
         try:
-            number = 0
-            while not self._stop.wait(self._interval):
-                measure = self._measure(number, time.time())
-                sent = self._client.publish(self._topic, json.dumps(measure), qos=1)
-                sent.wait_for_publish(10)
-                assert sent.is_published(), "the broker did not take a measure"
-                self.published.append(measure)
-                number += 1
+            with self._connected() as publish:
+                while not self._stop.wait(self._interval):
+                    measure = self._measure(len(self.published), time.time())
+                    publish(measure)
+                    self.published.append(measure)
         except BaseException as failure:  # noqa: BLE001 - raised again by whoever stops it
             self._failures.append(failure)
+
+
+class Publisher(Pace):
+    """Publishes to one topic of an MQTT broker."""
+
+    def __init__(
+        self, port: int, topic: str, measure: Callable[[int, float], dict[str, Any]], *, interval: float
+    ) -> None:
+        super().__init__(measure, interval=interval)
+        self._port = port
+        self._topic = topic
+
+    @contextmanager
+    def _connected(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+        client = Client(CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", self._port)
+        client.loop_start()
+
+        def publish(measure: dict[str, Any]) -> None:
+            sent = client.publish(self._topic, json.dumps(measure), qos=1)
+            sent.wait_for_publish(10)
+            assert sent.is_published(), "the broker did not take a measure"
+
+        try:
+            yield publish
+        finally:
+            client.disconnect()
+            client.loop_stop()
+
+
+class AmqpPublisher(Pace):
+    """Publishes to a topic exchange, which is there already, under the resource's id."""
+
+    def __init__(
+        self, url: str, exchange: str, measure: Callable[[int, float], dict[str, Any]], *, interval: float
+    ) -> None:
+        super().__init__(measure, interval=interval)
+        self._url = url
+        self._exchange = exchange
+
+    @contextmanager
+    def _connected(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+        with asyncio.Runner() as runner:
+            connection = runner.run(aio_pika.connect(self._url))
+            exchange = runner.run(self._found(connection))
+
+            def publish(measure: dict[str, Any]) -> None:
+                message = aio_pika.Message(json.dumps(measure).encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+                runner.run(exchange.publish(message, measure["resource_id"], timeout=10))
+
+            try:
+                yield publish
+            finally:
+                runner.run(connection.close())
+
+    async def _found(self, connection: aio_pika.abc.AbstractConnection) -> aio_pika.abc.AbstractExchange:
+        channel = await connection.channel(on_return_raises=True)  # what goes nowhere is not taken
+        return await channel.get_exchange(self._exchange)

@@ -189,12 +189,6 @@ def check_cooldowns(moves: Sequence[Decision], resizes: Sequence[Resize]) -> Non
         assert following.time >= effect + COOLDOWN - 0.001, "cooldown not kept"
 
 
-@pytest.fixture
-def redis_on_disk() -> Any:
-    with RedisServer(None, "--appendonly", "yes", "--appendfsync", "always") as server:
-        yield server
-
-
 @pytest.mark.service
 @pytest.mark.timeout(120 + 10 * KILLS)
 def test_a_killed_controller_carries_on_where_it_was(

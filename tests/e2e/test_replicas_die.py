@@ -14,7 +14,7 @@ import signal
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -284,12 +284,6 @@ class Bus:
                 async for message in messages:
                     inner = json.loads(json.loads(message.body)["oslo.message"])
                     self.told[inner["payload"]["event_id"]].add(inner["message_id"])
-
-
-@pytest.fixture
-def redis_on_disk() -> Iterator[RedisServer]:
-    with RedisServer(None, "--appendonly", "yes", "--appendfsync", "always") as server:
-        yield server
 
 
 async def scenario(cluster: Cluster, redis: RedisServer, rabbit_url: str, neighbours: Neighbours) -> None:

@@ -19,7 +19,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -278,12 +277,6 @@ class Deployment:
         assert late.wait() == 1
         for said in (refused, late.log(), straggler.command("state", "show")):
             assert f"the state is in form {NEXT}, and this version knows form {STATE_FORM}" in said
-
-
-@pytest.fixture
-def redis_on_disk() -> Iterator[RedisServer]:
-    with RedisServer(None, "--appendonly", "yes", "--appendfsync", "always") as server:
-        yield server
 
 
 @pytest.mark.service

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,12 +28,6 @@ ALARM = """
     alarm_actions: ["{hook}"]
     ok_actions: ["{hook}"]
 """
-
-
-@pytest.fixture
-def redis_on_disk() -> Iterator[RedisServer]:
-    with RedisServer(None, "--appendonly", "yes", "--appendfsync", "always") as server:
-        yield server
 
 
 async def say(replica: ControllerProcess, metric: str, value: float, *, began: float) -> None:

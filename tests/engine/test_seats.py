@@ -12,7 +12,7 @@ import pytest
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.engine import seats
 from autoscaler.engine.seats import SEAT_LEASE, Seats
-from autoscaler.ports import Seat, Seating
+from autoscaler.ports import Bus, Seat, Seating
 
 PATIENCE = 20.0
 MOMENT = 0.1
@@ -154,3 +154,13 @@ async def test_an_old_session_is_cleared_once_a_seat_stands_and_only_once() -> N
 
     assert (early, failed, name, again) == (False, "old", "old", False)
     assert (await store.sit("next", ["s"], keep=(), lease=SEAT_LEASE)).spare == ""
+
+
+async def test_an_old_session_is_cleared_where_none_are_wanted_any_more() -> None:
+    store, mine = Silent(), Seats([], left=["old"], bus=Bus.AMQP)
+    async with keeping(store, mine=mine):
+        async with mine.spare.occupied() as name:
+            mine.spare.cleared()
+        again = await is_had(mine.spare.occupied())
+
+    assert (name, again) == ("old", False)

@@ -108,6 +108,21 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             "AUTOSCALER_AMQP_URL: expected a URL that begins with amqp:// or amqps://",
             id="no-scheme",
         ),
+        pytest.param(
+            {"AMQP_PARTITION_HEADER": "group"},
+            "AUTOSCALER_AMQP_PARTITION_HEADER: expected only with AUTOSCALER_AMQP_PARTITIONS",
+            id="header-without-partitions",
+        ),
+        pytest.param(
+            {"AMQP_PARTITIONS": "2", "AMQP_PARTITION_HEADER": "a group"},
+            "AUTOSCALER_AMQP_PARTITION_HEADER: expected 1 to 100 letters, digits and _.-, got 'a group'",
+            id="header",
+        ),
+        pytest.param(
+            {"AMQP_PARTITIONS": "0"},
+            "AUTOSCALER_AMQP_PARTITIONS: expected greater than or equal to 1, got '0'",
+            id="no-partitions",
+        ),
         pytest.param({"REDIS_URL": "unix://"}, "AUTOSCALER_REDIS_URL: expected a path after unix://", id="socket"),
         pytest.param(
             {"MQTT_TOPIC": "measures/#/cpu"},
@@ -361,11 +376,13 @@ def test_what_a_shadow_has_to_itself_is_named_apart(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AUTOSCALER_OPENSTACK_URL", "amqp://cloud")
     monkeypatch.setenv("AUTOSCALER_NOTIFY_URL", "amqp://cloud")
     monkeypatch.setenv("AUTOSCALER_STATE_DIR", "/var/state")
+    monkeypatch.setenv("AUTOSCALER_AMQP_PARTITIONS", "4")
     live, shadow = load(), load(shadow=True)
 
     assert (shadow.namespace, shadow.amqp_queue) == ("autoscaler.shadow", "autoscaler.measures.shadow")
     assert (shadow.openstack_queue, shadow.state_dir) == ("autoscaler.openstack.shadow", Path("/var/state/shadow"))
     assert (shadow.amqp_ttl, shadow.amqp_max_length) == (600, 100_000)
+    assert (live.amqp_partitions, shadow.amqp_partitions) == (4, None)
     assert (shadow.notify_url, shadow.aodh_url) == (None, "amqp://cloud")
     assert live.namespace == "autoscaler"
     assert load(shadow=True, shadow_url="amqp://other", amqp_ttl=5).aodh_url == "amqp://other"

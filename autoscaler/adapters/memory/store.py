@@ -7,7 +7,7 @@ import dataclasses
 import heapq
 import math
 import struct
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from autoscaler.adapters.memory.seats import Hall
 from autoscaler.alarms.alarm import AlarmRecord
 from autoscaler.alarms.definition import Definition
 from autoscaler.errors import PermanentError
@@ -37,6 +38,7 @@ from autoscaler.ports import (
     Accepted,
     AlreadyDecided,
     AuditEntry,
+    Bus,
     Changed,
     Claimed,
     DeadLetter,
@@ -220,8 +222,7 @@ class MemoryStore:
         self._audited = 0
         self._revived: dict[tuple[str, str], float] = {}
         self._replicas: dict[str, tuple[float, Heartbeat]] = {}
-        self._sitters: dict[str, float] = {}
-        self._seats: dict[str, tuple[str, float]] = {}  # whose, "" for nobody's, and until when
+        self._halls = {bus: Hall(clock) for bus in Bus}
         self._generations: list[str] = []
         self._in_force: tuple[str, bytes] | None = None
         self._schema = Schema()
@@ -658,66 +659,15 @@ class MemoryStore:
         lease: float,
         cleared: Sequence[str] = (),
         left: Sequence[str] = (),
+        bus: Bus = Bus.MQTT,
     ) -> Seating:
         """See :class:`autoscaler.ports.Store`."""
-        now = self._clock()
-        known = self._sitters.get(replica, 0.0) > now
-        self._sitters[replica] = now + lease
-        self._sitters = {name: until for name, until in self._sitters.items() if until > now}
-        for seat in cleared:
-            if self._holder(seat) in ("", replica):
-                self._seats.pop(seat, None)
-        for seat in left:
-            self._seats.setdefault(seat, ("", now))
-        for seat, holder in self._holders().items():
-            if holder == replica and seat not in keep:
-                self._seats[seat] = ("", now)
-        self._seats |= {seat: (replica, now + lease) for seat in keep if self._holder(seat) in ("", replica)}
-        share = self._share(replica, seats)
-
-        def is_free(seat: str) -> bool:
-            ran_out = self._seats.get(seat, ("", now))[0] != ""
-            return not self._holder(seat) and (known or not ran_out)
-
-        mine = [seat for seat in seats if self._holder(seat) == replica]
-        taken = [seat for seat in seats if is_free(seat)][: max(0, share - len(mine))]
-        self._seats |= dict.fromkeys(taken, (replica, now + lease))
-        others = [seat for seat in seats if self._holder(seat) not in ("", replica)]
-        spares = sorted(seat for seat in self._seats if seat not in seats)
-        spare = next((seat for seat in spares if self._holder(seat) == replica), "")
-        if not spare and (mine or taken):
-            spare = next((seat for seat in spares if is_free(seat)), "")
-            if spare:
-                self._seats[spare] = (replica, now + lease)
-        return Seating(
-            [seat for seat in seats if self._holder(seat) == replica],
-            share,
-            others,
-            spare,
-            min((self._seats[seat][1] - now for seat in others), default=0.0),
-        )
+        return self._halls[bus].sit(replica, seats, keep=keep, lease=lease, cleared=cleared, left=left)
 
     async def rise(self, replica: str) -> None:
         """See :class:`autoscaler.ports.Store`."""
-        now = self._clock()
-        self._sitters.pop(replica, None)
-        for seat, holder in self._holders().items():
-            if holder == replica:
-                self._seats[seat] = ("", now)
-
-    def _holder(self, seat: str) -> str:
-        holder, until = self._seats.get(seat, ("", 0.0))
-        return holder if until > self._clock() else ""
-
-    def _holders(self) -> dict[str, str]:
-        return {seat: self._holder(seat) for seat in self._seats}
-
-    def _share(self, replica: str, seats: Sequence[str]) -> int:
-        """As many as everybody's, and of those that are left over one each for who has one already, then by name."""
-        each, left = divmod(len(seats), len(self._sitters))
-        counts = Counter(self._holder(seat) for seat in seats)
-        ranked = sorted(self._sitters, key=lambda name: (counts[name] <= each, name))
-        return each + (ranked.index(replica) < left)
+        for hall in self._halls.values():
+            hall.rise(replica)
 
     async def replicas(self) -> Sequence[Heartbeat]:
         """See :class:`autoscaler.ports.Store`."""

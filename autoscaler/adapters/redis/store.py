@@ -37,6 +37,7 @@ from autoscaler.ports import (
     Accepted,
     AlreadyDecided,
     AuditEntry,
+    Bus,
     Changed,
     Claimed,
     DeadLetter,
@@ -579,14 +580,16 @@ class RedisStore:
         lease: float,
         cleared: Sequence[str] = (),
         left: Sequence[str] = (),
+        bus: Bus = Bus.MQTT,
     ) -> Seating:
         """See :class:`autoscaler.ports.Store`."""
-        answer = await self._call_hub("sit", [replica, lease, list(seats), list(keep), list(cleared), list(left)])
+        asked = [replica, lease, list(seats), list(keep), list(cleared), list(left), bus]
+        answer = await self._call_hub("sit", asked)
         return Seating(*_unpack(answer, type=tuple[list[str], int, list[str], str, float]))
 
     async def rise(self, replica: str) -> None:
         """See :class:`autoscaler.ports.Store`."""
-        await self._call_hub("rise", [replica])
+        await self._call_hub("rise", [replica, list(Bus)])
 
     async def replicas(self) -> Sequence[Heartbeat]:
         """See :class:`autoscaler.ports.Store`."""

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
 import aio_pika
@@ -23,7 +24,7 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from autoscaler.adapters.sources.decode import LIVE, Limits
-from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls, enough
+from autoscaler.adapters.sources.link import REFUSED_DELAY, LinkedSource, Received, Tls, enough
 from autoscaler.adapters.sources.trust import NOBODY, Trust
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Source
@@ -115,24 +116,28 @@ class AmqpSource(LinkedSource):
             self._arguments["x-expires"] = round(expires * 1000)
 
     @asynccontextmanager
-    async def _linked(self) -> AsyncIterator[Link]:
+    async def _linked(self) -> AsyncIterator[AmqpLink]:
+        async with self._connection() as connection:
+            async with answered():
+                link = await self._consuming(connection)
+            yield link
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[aio_pika.abc.AbstractConnection]:
         context = None if self._tls is None else await asyncio.to_thread(self._tls.context)
         with _translated():
             connection = await aio_pika.connect(self._url, ssl_context=context, timeout=_CALL_TIMEOUT)
         try:
-            with _translated():
-                async with asyncio.timeout(_CALL_TIMEOUT):
-                    link = await self._consuming(connection)
-            yield link
+            yield connection
         finally:
             await _farewell(connection)
 
-    async def _consuming(self, connection: aio_pika.abc.AbstractConnection) -> _AmqpLink:
+    async def _consuming(self, connection: aio_pika.abc.AbstractConnection) -> AmqpLink:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=self._prefetch)
         queues = await self._queues(connection, channel)
         # beneath aio-pika's own message objects, which cost as much as all the rest
-        link = _AmqpLink(await channel.get_underlay_channel(), self._trust, self.kind)
+        link = AmqpLink(await channel.get_underlay_channel(), self._trust, self.kind)
         for queue in queues:
             await link.consume(queue, exclusive=self.exclusive)
         return link
@@ -172,6 +177,14 @@ async def _farewell(connection: aio_pika.abc.AbstractConnection) -> None:
             await connection.close()
 
 
+@asynccontextmanager
+async def answered() -> AsyncIterator[None]:
+    """Calls that the broker has to answer within some seconds; raises TemporaryError."""
+    with _translated():
+        async with asyncio.timeout(_CALL_TIMEOUT):
+            yield
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """The client's errors as ours."""
@@ -198,8 +211,25 @@ def _said(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-class _AmqpLink:
-    """See :class:`autoscaler.adapters.sources.link.Link`. One channel, whose tags mean nothing to any other."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """At a queue.
+
+    Attributes:
+        messages: that wait in it, and were sent to nobody.
+        listeners: at it, over whatever link.
+    """
+
+    messages: int
+    listeners: int
+
+
+class AmqpLink:
+    """See :class:`autoscaler.adapters.sources.link.Link`. One channel, whose tags mean nothing to any other.
+
+    Attributes:
+        is_called: it is to end in order.
+    """
 
     def __init__(self, channel: AbstractChannel, trust: Trust = NOBODY, kind: SourceKind = SourceKind.AMQP) -> None:
         self._channel = channel
@@ -208,6 +238,7 @@ class _AmqpLink:
         self._inbox: deque[Received] = deque()
         self._stirred = asyncio.Event()
         self._loss = ""  # why the link is lost, "" while it is not
+        self.is_called = False
         self._last_tag = 0
 
     async def consume(self, queue: str, *, exclusive: bool = False) -> None:
@@ -218,18 +249,23 @@ class _AmqpLink:
 
     @property
     def alive(self) -> bool:
+        """See :class:`autoscaler.adapters.sources.link.Link`."""
         return not self._loss
 
     @property
     def waiting(self) -> int:
+        """See :class:`autoscaler.adapters.sources.link.Link`."""
         return len(self._inbox)
 
     async def take(self) -> Sequence[Received]:
-        while not self._loss and not self._inbox:
+        """See :class:`autoscaler.adapters.sources.link.Link`."""
+        while not self._loss and not self._inbox and not self.is_called:
             self._stirred.clear()
             await self._stirred.wait()
         if self._loss:
             raise TemporaryError(self._loss)
+        if self.is_called:
+            return ()
         taken, size = [], 0
         while self._inbox and not enough(size):
             taken.append(self._inbox.popleft())
@@ -237,16 +273,34 @@ class _AmqpLink:
         return taken
 
     async def ack(self, received: Sequence[Received]) -> None:
+        """See :class:`autoscaler.adapters.sources.link.Link`."""
         tag = received[-1].token
         if self._loss or tag is None:
             return
         try:
-            with _translated():
-                async with asyncio.timeout(_CALL_TIMEOUT):
-                    # "multiple" is everything up to the tag: tags come in order, and earlier deliveries were before
-                    await self._channel.basic_ack(tag, multiple=True)
+            async with answered():
+                # "multiple" is everything up to the tag: tags come in order, and earlier deliveries were before
+                await self._channel.basic_ack(tag, multiple=True)
         except TemporaryError as error:
             self._lose(str(error))
+
+    def call(self) -> None:
+        """Have it end in order: what has arrived and was not taken goes back to the queue."""
+        self.is_called = True
+        self._stirred.set()
+
+    async def look(self, queue: str) -> Look:
+        """What there is at a queue; raises TemporaryError."""
+        async with answered():
+            found = await self._channel.queue_declare(queue, passive=True)
+        return Look(found.message_count or 0, found.consumer_count or 0)
+
+    async def stirred(self, patience: float) -> None:
+        """Wait until something has happened, at most so many seconds."""
+        self._stirred.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._stirred.wait()
 
     async def _arrived(self, message: DeliveredMessage) -> None:
         tag = message.delivery_tag

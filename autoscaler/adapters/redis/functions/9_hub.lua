@@ -4,7 +4,8 @@
 --   `replicas`       sorted set by the time of the last heartbeat; `heartbeats` hash: replica -> what it said
 --   `freezes`        how many freezes there were
 --   `sitters`        sorted set of those who share seats, by the end of their leases
---   `seats`          hash: seat -> whose it is, "" for nobody's; `seated` sorted set by the end of the leases of seats
+--   `seats`          hash: seat -> whose it is, "" for nobody's; `seated` sorted set by the end of the leases of seats:
+--                    these three are those of MQTT, and behind `BUS:` there are those of every other bus
 --   `declarations`   hash: generation and documents in force; `generations` list of all that were, newest first
 
 -- Takes one entry of a stream of dead letters out; how long the rest is together.
@@ -96,13 +97,18 @@ register('beat', function(keys, args)
   return cmsgpack.pack({heartbeats(prefix, now, silence), generation, now, form})
 end)
 
+-- What the keys of a bus' seats begin with.
+local function hall_of(prefix, bus)
+  return bus == 'mqtt' and prefix or prefix .. bus .. ':'
+end
+
 -- Seats, by name: whose each is, and until when; what of it has run out is nobody's. `ran_out` are those of which it has.
-local function seats_of(prefix, now)
+local function seats_of(hall, now)
   local holders, untils, ran_out = {}, {}, {}
-  local stored = redis.call('HGETALL', prefix .. 'seats')
+  local stored = redis.call('HGETALL', hall .. 'seats')
   for i = 1, #stored, 2 do
     local seat, holder = stored[i], stored[i + 1]
-    local till = tonumber(redis.call('ZSCORE', prefix .. 'seated', seat) or 0)
+    local till = tonumber(redis.call('ZSCORE', hall .. 'seated', seat) or 0)
     if holder ~= '' and till <= now then
       holder, ran_out[seat] = '', true
     end
@@ -111,9 +117,9 @@ local function seats_of(prefix, now)
   return holders, untils, ran_out
 end
 
-local function seat_is(prefix, seat, holder, till)
-  redis.call('HSET', prefix .. 'seats', seat, holder)
-  redis.call('ZADD', prefix .. 'seated', exact(till), seat)
+local function seat_is(hall, seat, holder, till)
+  redis.call('HSET', hall .. 'seats', seat, holder)
+  redis.call('ZADD', hall .. 'seated', exact(till), seat)
 end
 
 -- How many of so many seats are a sitter's: as many as everybody's, and of those that are left over one each for who has
@@ -144,23 +150,24 @@ end
 -- now gets none of those whose lease has run out: after an outage whoever had them comes as soon.
 register('sit', function(keys, args)
   local prefix, now, ask = asked(keys, args)
+  local hall = hall_of(prefix, ask[7])
   local name, lease, wanted, keep, cleared, left = ask[1], ask[2], ask[3], ask[4], ask[5], ask[6]
-  local known = tonumber(redis.call('ZSCORE', prefix .. 'sitters', name) or 0) > now
-  redis.call('ZADD', prefix .. 'sitters', exact(now + lease), name)
-  redis.call('ZREMRANGEBYSCORE', prefix .. 'sitters', '-inf', exact(now))
-  local sitters = redis.call('ZRANGE', prefix .. 'sitters', 0, -1)
-  local holders, untils, ran_out = seats_of(prefix, now)
+  local known = tonumber(redis.call('ZSCORE', hall .. 'sitters', name) or 0) > now
+  redis.call('ZADD', hall .. 'sitters', exact(now + lease), name)
+  redis.call('ZREMRANGEBYSCORE', hall .. 'sitters', '-inf', exact(now))
+  local sitters = redis.call('ZRANGE', hall .. 'sitters', 0, -1)
+  local holders, untils, ran_out = seats_of(hall, now)
   for _, seat in ipairs(cleared) do
     if holders[seat] == name or holders[seat] == '' then
-      redis.call('HDEL', prefix .. 'seats', seat)
-      redis.call('ZREM', prefix .. 'seated', seat)
+      redis.call('HDEL', hall .. 'seats', seat)
+      redis.call('ZREM', hall .. 'seated', seat)
       holders[seat] = nil
     end
   end
   for _, seat in ipairs(left) do
     if not holders[seat] then
       holders[seat] = ''
-      seat_is(prefix, seat, '', now)
+      seat_is(hall, seat, '', now)
     end
   end
   local kept = {}
@@ -169,13 +176,13 @@ register('sit', function(keys, args)
     if (holders[seat] or '') == '' or holders[seat] == name then
       kept[seat] = true
       holders[seat] = name
-      seat_is(prefix, seat, name, now + lease)
+      seat_is(hall, seat, name, now + lease)
     end
   end
   for seat, holder in pairs(holders) do
     if holder == name and not kept[seat] then
       holders[seat] = ''
-      seat_is(prefix, seat, '', now)
+      seat_is(hall, seat, '', now)
     end
   end
   local share = share_of(name, wanted, sitters, holders)
@@ -191,7 +198,7 @@ register('sit', function(keys, args)
     local holder = holders[seat] or ''
     if holder == '' and has < share and (known or not ran_out[seat]) then
       holder, has = name, has + 1
-      seat_is(prefix, seat, name, now + lease)
+      seat_is(hall, seat, name, now + lease)
     end
     if holder == name then
       mine[#mine + 1] = seat
@@ -212,10 +219,10 @@ register('sit', function(keys, args)
       end
     end
   end
-  if spare == '' and #mine > 0 and #spares > 0 then
+  if spare == '' and (#mine > 0 or #wanted == 0) and #spares > 0 then
     table.sort(spares)
     spare = spares[1]
-    seat_is(prefix, spare, name, now + lease)
+    seat_is(hall, spare, name, now + lease)
   end
   return cmsgpack.pack({mine, share, elsewhere, spare, soonest == 0 and 0 or soonest - now})
 end, {'allow-oom'})
@@ -223,11 +230,13 @@ end, {'allow-oom'})
 -- Says that somebody shares no seats any more; what they had is nobody's.
 register('rise', function(keys, args)
   local prefix, now, ask = asked(keys, args)
-  redis.call('ZREM', prefix .. 'sitters', ask[1])
-  local holders = seats_of(prefix, now)
-  for seat, holder in pairs(holders) do
-    if holder == ask[1] then
-      seat_is(prefix, seat, '', now)
+  for _, bus in ipairs(ask[2]) do
+    local hall = hall_of(prefix, bus)
+    redis.call('ZREM', hall .. 'sitters', ask[1])
+    for seat, holder in pairs(seats_of(hall, now)) do
+      if holder == ask[1] then
+        seat_is(hall, seat, '', now)
+      end
     end
   end
   return ''
