@@ -672,8 +672,9 @@ class Store(Protocol):
     async def hold(self, items: Sequence[WorkItem], *, lease: float) -> list[WorkItem | None]:
         """Lease work for ``lease`` seconds from now, each as it is now leased; in the order asked.
 
-        None for what is not leased as ``item.leased_until`` says (0 asks for no such time): it was marked, claimed,
-        put off or finished meanwhile, and is left as it is.
+        For 0 seconds it is given back: due at once, for others to have. None for what is not leased as
+        ``item.leased_until`` says (0 asks for no such time): it was marked, claimed, put off or finished meanwhile, and
+        is left as it is.
         """
         ...
 
@@ -857,6 +858,10 @@ class Store(Protocol):
 
     async def rise(self, replica: str) -> None:
         """Let go of all seats at every bus, and be counted no more."""
+        ...
+
+    async def leave(self, replica: str) -> None:
+        """Say that a replica lives no more, rather than have it silent for 5 s."""
         ...
 
     async def replicas(self) -> Sequence[Heartbeat]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -47,6 +47,11 @@ class _Held:
         when = None if self.deadline is None else self.deadline.when()
         return when is not None and when <= now
 
+    @property
+    def as_leased(self) -> WorkItem:
+        """What to say of it to the store: a lane's lease begins anew with each of its rows, whatever time it says."""
+        return WorkItem("lane", self.item.key, 0.0) if self.item.kind == "lane" else self.item
+
 
 class Leases:
     """Leases of work in hand.
@@ -58,6 +63,7 @@ class Leases:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._held: dict[tuple[str, str], _Held] = {}
+        self._left: list[_Held] = []
 
     @asynccontextmanager
     async def held(self, item: WorkItem, asked: float) -> AsyncIterator[None]:
@@ -86,6 +92,9 @@ class Leases:
             if deadline.expired():
                 raise TemporaryError(f"{item.kind} {item.key}: the lease ran out") from error
             raise
+        except asyncio.CancelledError:
+            self._left.append(held)
+            raise
         finally:
             # a lane that was emptied may have been leased anew before this one has heard of it
             if self._held.get(place) is held:
@@ -109,12 +118,8 @@ class Leases:
         held = [each for each in self._held.values() if not each.is_over(clock())]
         if not held:
             return
-        # a lane's lease begins anew with each of its rows: it is held whatever time it says
         begun = clock()
-        renewed = await self._store.hold(
-            [WorkItem("lane", each.item.key, 0.0) if each.item.kind == "lane" else each.item for each in held],
-            lease=LEASE,
-        )
+        renewed = await self._store.hold([each.as_leased for each in held], lease=LEASE)
         for each, item in zip(held, renewed, strict=True):
             if item is None:
                 continue  # marked meanwhile, to be looked at again, or done with
@@ -122,3 +127,15 @@ class Leases:
             still = self._held.get((each.item.kind, each.item.key)) is each  # else it was done with meanwhile
             if still and each.deadline is not None and not each.is_over(clock()):
                 each.deadline.reschedule(begun + LEASE)
+
+    def leave(self, items: Iterable[WorkItem]) -> None:
+        """Know that nothing will be done here of what was claimed; lanes are left to their leases."""
+        self._left += [_Held(item, None) for item in items if item.leased_until and item.kind != "lane"]
+
+    async def give_back(self) -> None:
+        """Let others have at once what was broken off or left. Raises TemporaryError; then its lease runs out."""
+        left, self._left = self._left, []
+        now = asyncio.get_running_loop().time()
+        mine = [each.as_leased for each in left if not each.is_over(now)]
+        if mine:
+            await self._store.hold(mine, lease=0.0)

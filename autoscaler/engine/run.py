@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -23,7 +23,7 @@ from autoscaler.engine.seats import Seats
 from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import REPLICA_SILENCE, STATE_FORM, Batch, Claimed, Heartbeat, Source, WorkItem
+from autoscaler.ports import STATE_FORM, Batch, Claimed, Heartbeat, Source, WorkItem
 
 log = structlog.get_logger()
 
@@ -41,6 +41,8 @@ OUT_OF_ORDER = 1.0
 UNREAD_KEPT = 5.0
 """Seconds within which boundaries are evaluated once all is read that they rest on, whoever does it: what they look at
 is kept as long."""
+HANDED_OVER = 2.0
+"""Seconds within which a broker has given to others what somebody had in hand whose connection was lost or closed."""
 CAUGHT_UP_AFTER = 1.0
 """Seconds with nothing waiting after which a source counts as caught up."""
 LEAP = 30.0
@@ -50,8 +52,8 @@ LEAP_PATIENCE = 30.0
 that has died meanwhile is found out, and what waited at the broker is begun to be read."""
 FIRST_RETRY = 0.05
 LONGEST_RETRY = 2.0
-RISE_PATIENCE = 2.0
-"""Seconds that a controller which is ending tries to say that it has no seats any more."""
+FAREWELL_PATIENCE = 2.0
+"""Seconds that a controller which is ending tries to say that it leaves to others what it has."""
 FOLLOW_PATIENCE = 2.0
 """Seconds that one question for changes of alarms waits for an answer."""
 
@@ -79,8 +81,11 @@ class _SourceWatch:
     seen: tuple[float, float | None] | None = None
 
     def read(self, until: float, now: float) -> None:
-        """Everything is read until then, as of ``now`` by the steady clock."""
-        if self.read_until is None or until > self.read_until:
+        """Everything is read until then, as of ``now`` by the steady clock.
+
+        Where that is much earlier, what comes was another's until now, or was in hand before: so far it is read again.
+        """
+        if self.read_until is None or not self.read_until - HANDED_OVER <= until <= self.read_until:
             self.read_until, self.moved_at = until, now
 
     def look(self, now: float, *, connected: bool, waiting: bool) -> None:
@@ -107,7 +112,7 @@ class _SourceWatch:
         return before is None or self.read_until - before > now - then + OUT_OF_ORDER
 
     def _was_lost(self, now: float) -> bool:
-        return self.lost_at is not None and now - self.lost_at < REPLICA_SILENCE
+        return self.lost_at is not None and now - self.lost_at < HANDED_OVER
 
     def is_given_up(self, now: float, max_hold: float) -> bool:
         """Whether it has brought nothing for so long that it is not waited for."""
@@ -290,14 +295,18 @@ class Runner:
             pump = group.create_task(self._pump())
             worker = group.create_task(self._work())
             await self._stopping.wait()
-            for task in (*feeders, worker, *helpers):
+            for task in (*feeders, *helpers):
                 task.cancel()
             self._arrived.set()
-            if feeders:
-                await asyncio.wait(feeders)
-            await self._rise()
+            # by itself, so that nothing is claimed that it does not hear of
+            await asyncio.wait([worker], timeout=FAREWELL_PATIENCE)
+            worker.cancel()
+            await asyncio.wait([worker, *feeders])
+            await self._let_go()
             await pump
             holder.cancel()
+            async with self._farewell():
+                await self.controller.store.leave(self._replica)
 
     async def _forever(self, once: Callable[[], Awaitable[None]]) -> None:
         """Begin again, after a pause that grows, whenever the store is away."""
@@ -446,12 +455,19 @@ class Runner:
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:
-            while True:
-                asked, claimed = await self._claimed()
+            doing: set[asyncio.Task[None]] = set()
+
+            def begin(work: Coroutine[None, None, None]) -> None:
+                task = group.create_task(work)
+                doing.add(task)
+                task.add_done_callback(doing.discard)
+
+            while (found := await self._claimed()) is not None:
+                asked, claimed = found
                 self._look_at_clock(claimed.now)
-                windows = [item.key for item in claimed.items if item.kind == "window"]
+                windows = [item for item in claimed.items if item.kind == "window"]
                 if windows:
-                    group.create_task(self._look(windows))
+                    begin(self._look(windows))
                 for item in claimed.items:
                     if item.kind == "window":
                         continue
@@ -459,13 +475,16 @@ class Runner:
                         self._in_hand[item.kind, item.key] = (item, asked)
                     else:
                         self._in_hand[item.kind, item.key] = None
-                        group.create_task(self._do(item, asked))
+                        begin(self._do(item, asked))
                 await self._wake.sleep(claimed.now, claimed.next_due)
+            await asyncio.sleep(0)  # what is broken off is known to be in hand once it has begun
+            for task in list(doing):
+                task.cancel()
 
-    async def _claimed(self) -> tuple[float, Claimed]:
-        """What is due, as soon as the store can be reached, and when it was asked."""
+    async def _claimed(self) -> tuple[float, Claimed] | None:
+        """What is due, as soon as the store can be reached, and when it was asked; None when we are to end."""
         pause = FIRST_RETRY
-        while True:
+        while not self._stopping.is_set():
             asked = time.monotonic()
             try:
                 claimed = await self.controller.claim()
@@ -477,11 +496,14 @@ class Runner:
             else:
                 self.store_error = ""
                 return asked, claimed
+        return None
 
-    async def _look(self, windows: Sequence[str]) -> None:
-        # a controller that is ending leaves them to their marks
-        with contextlib.suppress(TemporaryError):
-            await self.submit((), windows)
+    async def _look(self, windows: Sequence[WorkItem]) -> None:
+        try:
+            await self.submit((), [item.key for item in windows])
+        except TemporaryError:
+            # a controller that is ending leaves them to others
+            self.controller.leases.leave(windows)
 
     async def _do(self, item: WorkItem, asked: float) -> None:
         """Do it, and again if it came up meanwhile: what is decided during a look at the target does not wait."""
@@ -493,7 +515,9 @@ class Runner:
                 await self._done(*again)
                 again = self._in_hand.get(key)
         finally:
-            self._in_hand.pop(key, None)
+            again = self._in_hand.pop(key, None)
+            if again is not None:
+                self.controller.leases.leave([again[0]])
 
     async def _done(self, item: WorkItem, asked: float) -> None:
         try:
@@ -512,12 +536,21 @@ class Runner:
     async def _sit(self, seats: Seats) -> None:
         await seats.keep(self.controller.store, self._replica)
 
-    async def _rise(self) -> None:
-        """Let others have the seats at once; where that cannot be said, when their leases have run out."""
-        if self._seats:
-            with contextlib.suppress(TemporaryError, TimeoutError):
-                async with asyncio.timeout(RISE_PATIENCE):
-                    await self.controller.store.rise(self._replica)
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def _let_go(self) -> None:
+        """Let others have the seats, and all that is not done here, at once; what cannot be said, leases say."""
+        async with self._farewell():
+            if self._seats:
+                await self.controller.store.rise(self._replica)
+            await self.controller.leases.give_back()
+
+    @contextlib.asynccontextmanager
+    async def _farewell(self) -> AsyncIterator[None]:
+        """Say something, unless the store is away."""
+        with contextlib.suppress(TemporaryError, TimeoutError):
+            async with asyncio.timeout(FAREWELL_PATIENCE):
+                yield
 
     # --- changes of alarms -------------------------------------------------------------------------------------------
 
@@ -589,7 +622,7 @@ class Runner:
         now = asyncio.get_running_loop().time()
         self._heard_of |= {replica.replica: (now, replica) for replica in replicas}
         self._heard_of = {
-            name: (heard, said) for name, (heard, said) in self._heard_of.items() if now - heard < REPLICA_SILENCE
+            name: (heard, said) for name, (heard, said) in self._heard_of.items() if now - heard < HANDED_OVER
         }
         behind = [said.read_until for _, said in self._heard_of.values() if not said.caught_up]
         known = [until for until in behind if until is not None]

@@ -1760,6 +1760,16 @@ class TestReplicas:
         assert [beat.replica for beat in still.replicas] == ["a", "b"]
         assert [beat.replica for beat in gone.replicas] == ["b"]
 
+    async def test_one_that_leaves_is_gone_at_once(self, bench: Bench) -> None:
+        for name in ("a", "b"):
+            await bench.store.beat(heartbeat(name))
+
+        await bench.store.leave("a")
+        await bench.store.leave("never-there")
+
+        assert list(await bench.other.replicas()) == [heartbeat("b")]
+        assert list((await bench.other.beat(heartbeat("b"))).replicas) == [heartbeat("b")]
+
     async def test_who_lives_is_told_to_others(self, bench: Bench) -> None:
         await bench.store.beat(heartbeat("b"))
         bench.clock.now = T + 3

@@ -188,3 +188,53 @@ async def test_a_lane_that_is_done_with_while_it_is_renewed_ends_nothing() -> No
         store.answered.set()
 
     assert store.asked.is_set()
+
+
+@pytest.mark.parametrize("kind", ["lane", "group", "probe", "schedule"])
+async def test_what_is_broken_off_is_another_s_as_soon_as_it_is_given_back(store: MemoryStore, kind: str) -> None:
+    held = Leases(store)
+    item, asked = await claimed(store, kind)
+
+    async def work() -> None:
+        async with held.held(item, asked):
+            await held.renew()
+            await asyncio.sleep(10)
+
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work())
+        await asyncio.sleep(0.05)
+        working.cancel()
+    assert not await is_free(store)
+    await held.give_back()
+
+    assert await is_free(store)
+    await held.give_back()
+    assert not await is_free(store)
+
+
+async def test_a_lane_whose_time_was_over_is_not_given_back_when_another_has_it(store: MemoryStore) -> None:
+    held = Leases(store)
+    item, asked = await claimed(store, "lane")
+
+    async def work() -> None:
+        async with held.held(item, asked):
+            await asyncio.sleep(10)
+
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work())
+        await asyncio.sleep(0.05)
+        working.cancel()
+    await asyncio.sleep(0.5)
+    assert await is_free(store)
+    await held.give_back()
+
+    assert not await is_free(store)
+
+
+async def test_what_was_claimed_and_not_begun_is_given_back(store: MemoryStore) -> None:
+    held = Leases(store)
+    item, _ = await claimed(store, "window")
+    held.leave([item])
+    await held.give_back()
+
+    assert await is_free(store)

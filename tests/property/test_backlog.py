@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,8 @@ from autoscaler.ports import WindowReply, WindowWrite
 from autoscaler.simulation.plant import Plant
 from autoscaler.simulation.world import World
 from tests.virtual_time import in_no_time
+
+pytestmark = pytest.mark.slow
 
 BEGINS = 1_790_000_000.0
 GRANULARITY = 10

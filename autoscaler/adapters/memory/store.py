@@ -669,6 +669,10 @@ class MemoryStore:
         for hall in self._halls.values():
             hall.rise(replica)
 
+    async def leave(self, replica: str) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        self._replicas.pop(replica, None)
+
     async def replicas(self) -> Sequence[Heartbeat]:
         """See :class:`autoscaler.ports.Store`."""
         now = self._clock()

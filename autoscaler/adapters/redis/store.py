@@ -591,6 +591,10 @@ class RedisStore:
         """See :class:`autoscaler.ports.Store`."""
         await self._call_hub("rise", [replica, list(Bus)])
 
+    async def leave(self, replica: str) -> None:
+        """See :class:`autoscaler.ports.Store`."""
+        await self._call_hub("leave", [replica])
+
     async def replicas(self) -> Sequence[Heartbeat]:
         """See :class:`autoscaler.ports.Store`."""
         return _heartbeats(_unpack(await self._call_hub("replicas", [REPLICA_SILENCE]), type=list[str]))

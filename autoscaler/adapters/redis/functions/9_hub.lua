@@ -97,6 +97,14 @@ register('beat', function(keys, args)
   return cmsgpack.pack({heartbeats(prefix, now, silence), generation, now, form})
 end)
 
+-- Says that a replica lives no more.
+register('leave', function(keys, args)
+  local prefix, _, ask = asked(keys, args)
+  redis.call('ZREM', prefix .. 'replicas', ask[1])
+  redis.call('HDEL', prefix .. 'heartbeats', ask[1])
+  return ''
+end, {'allow-oom'})
+
 -- What the keys of a bus' seats begin with.
 local function hall_of(prefix, bus)
   return bus == 'mqtt' and prefix or prefix .. bus .. ':'
