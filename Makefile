@@ -19,13 +19,15 @@ LATENESS ?=
 TRANSCRIPT ?=
 RATE ?= 200
 OUT ?=
+JSON ?=
+BESIDE ?=
 TARGET ?= all
 SECONDS ?= 60
 
 # where Python may not keep what it has compiled, each start of pytest compiles all tests anew, for ten seconds or more
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-heat quick service servers image check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos fuzz audit bench docs clean
+.PHONY: help setup run test test-heat quick service servers image check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos fuzz audit bench bench-aodh bench-step docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -100,7 +102,10 @@ endef
 .venv-%/.installed: tests/%/requirements.txt
 	$(OTHERS)
 
-.SECONDARY: .venv-aodh/.installed .venv-aodhclient/.installed .venv-ceilometer/.installed .venv-heat/.installed .venv-keystone/.installed \
+.venv-%/.installed: bench/%/requirements.txt
+	$(OTHERS)
+
+.SECONDARY: .venv-aodh/.installed .venv-aodhclient/.installed .venv-beside/.installed .venv-ceilometer/.installed .venv-heat/.installed .venv-keystone/.installed \
     .venv-oracle/.installed .venv-schemathesis/.installed
 
 oracle: setup $(ORACLE)/.installed ## Compare with the installed aodh, gnocchi and openstack-heat
@@ -147,6 +152,14 @@ $(VENV)/.audit: $(VENV)/.dev
 audit: $(VENV)/.audit ## Known faults of what is pinned (asks the internet, and fails where it cannot), and insecure code of ours
 	$(BIN)/ruff check --select S autoscaler docs
 	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+bench-aodh: setup servers .venv-beside/.installed ## The same alarms and measures to us and to a real Aodh and Gnocchi (ONLY=aodh-default JSON=FILE)
+	@.ci/servers mariadbd:mariadb-server-core,mariadb-client-core
+	AUTOSCALER_TEST_AODH_PYTHON=.venv-beside/bin/python $(BIN)/python -m bench.beside $(if $(ONLY),--only $(ONLY)) \
+	    $(if $(JSON),--json $(JSON))
+
+bench-step: setup servers ## From a load step to a serving member, in its parts (ONLY="1 10" BESIDE=FILE of bench-aodh, JSON=FILE)
+	$(BIN)/python -m bench.step $(if $(ONLY),--only $(ONLY)) $(if $(BESIDE),--beside $(BESIDE)) $(if $(JSON),--json $(JSON))
 
 .PHONY: soak
 soak: SECONDS = 3600

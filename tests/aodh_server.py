@@ -88,6 +88,11 @@ class _OpenStackServer(Server):
     def _config(self) -> Path:
         return self.folder / f"{self.name}.conf"
 
+    @property
+    def _further(self) -> str:
+        """Sections of the configuration behind the others; what is set there, too, counts."""
+        return ""
+
     def _run(self, program: str, *words: str) -> None:
         command = [str(PYTHON), str(PYTHON.parent / program), "--config-file", str(self._config), *words]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=self.folder)
@@ -118,7 +123,7 @@ url = {self.database}
 [storage]
 driver = file
 file_basepath = {self.folder}/measures
-{self._user.checking_tokens if self._user else ""}"""
+{self._user.checking_tokens if self._user else ""}{self._further}"""
         )
         (self.folder / "measures").mkdir()
         self._run("gnocchi-upgrade")
@@ -159,7 +164,7 @@ connection = {self.database}
 [oslo_messaging_notifications]
 driver = noop
 {self._user.checking_tokens if self._user else ""}[service_credentials]
-{self._credentials}"""
+{self._credentials}{self._further}"""
         )
         self._run("aodh-dbsync")
 

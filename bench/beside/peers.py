@@ -1,0 +1,77 @@
+"""Aodh and Gnocchi with all their processes, each started by its own command."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import ClassVar
+
+import psutil
+
+from tests.aodh_server import PYTHON, AodhServer, GnocchiServer
+from tests.mariadb_server import MariaServer
+from tests.servers import RabbitServer, RedisServer, Server
+
+
+class _Whole(Server):
+    """Daemons of OpenStack lead sessions of their own, so a signal to ours does not reach them."""
+
+    def kill(self) -> None:
+        for pid in self.pids:
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+        super().kill()
+
+    def _start_program(self, program: str, config: object, environment: dict[str, str] | None = None) -> None:
+        command = [str(PYTHON), str(PYTHON.parent / program), "--config-file", str(config)]
+        self._start_child(command, environment)
+
+
+class WholeGnocchi(_Whole, GnocchiServer):
+    """Gnocchi's API in uWSGI, with as many processes and threads as it takes by itself, and metricd.
+
+    Args:
+        redis: where measures are kept and where workers hear of new ones, looking each second besides; without it all
+            is as it is by default: files, looked at once a minute.
+    """
+
+    def __init__(self, maria: MariaServer, redis: RedisServer | None) -> None:
+        super().__init__(maria)
+        self._redis = redis
+
+    @property
+    def _further(self) -> str:
+        found = f"[api]\nhost = 127.0.0.1\nport = {self.port}\nuwsgi_path = {PYTHON.parent}/uwsgi\n"
+        if self._redis is not None:
+            found += f"[DEFAULT]\ncoordination_url = {self._redis.url}\n"
+            found += f"[storage]\ndriver = redis\nredis_url = {self._redis.url}\n"
+            found += "[metricd]\nmetric_processing_delay = 1\n"
+        return found
+
+    def _launch(self) -> None:
+        self._start_program("gnocchi-api", self._config, {"VIRTUAL_ENV": str(PYTHON.parent.parent)})
+        self._start_program("gnocchi-metricd", self._config)
+
+
+class WholeAodh(_Whole, AodhServer):
+    """Aodh's API, evaluators and notifier; no listener, which only alarms on events need.
+
+    Args:
+        evaluator: its section of the configuration.
+    """
+
+    programs: ClassVar = ("aodh-evaluator", "aodh-notifier")
+
+    def __init__(self, maria: MariaServer, gnocchi: GnocchiServer, rabbit: RabbitServer, evaluator: str) -> None:
+        super().__init__(maria, gnocchi)
+        self._rabbit = rabbit
+        self._evaluator = evaluator
+
+    @property
+    def _further(self) -> str:
+        broker = f"rabbit://guest:guest@127.0.0.1:{self._rabbit.port}/"
+        return f"[DEFAULT]\ntransport_url = {broker}\n[evaluator]\n{self._evaluator}"
+
+    def _launch(self) -> None:
+        super()._launch()
+        for program in self.programs:
+            self._start_program(program, self._config)
