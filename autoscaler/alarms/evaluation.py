@@ -6,6 +6,7 @@ Nothing here awaits or reads a clock, so a live run, a replay and a simulation a
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -174,8 +175,27 @@ def _boundaries(at: _WindowLook, newest: int, *, behind: bool) -> Sequence[int]:
     oldest = granule_at(min(series.times[0] for series in view.series.values()), rule.granularity)
     filled = granule_at(max(series.times[-1] for series in view.series.values()), rule.granularity) + rule.granules
     first = oldest if following is None else max(following, oldest - 1)
-    indexes = list(range(first, min(newest, filled) + 1))
+    indexes = _told_apart(rule, view, range(first, min(newest, filled) + 1))
     return [*indexes, newest] if max(filled, first - 1) < newest else indexes
+
+
+def _told_apart(rule: Rule, view: WindowView, indexes: range) -> Sequence[int]:
+    """Of these boundaries all whose windows have points, and of a run of empty ones as many as may say something new.
+
+    A point that is hours older than the others must not cost an evaluation for each granule between them.
+    """
+    # until what must last has lasted
+    after = rule.granules + math.ceil((rule.hold_for + rule.keep_firing_for) / rule.granularity) + 1
+    if len(indexes) <= after + 2:
+        return indexes
+    found = {indexes[0], indexes[-1]}
+    for series in view.series.values():
+        place = bisect_left(series.times, (indexes[0] - rule.granules) * rule.granularity)
+        while place < len(series):
+            index = granule_at(series.times[place], rule.granularity)
+            found.update(range(index - 1, index + after + 1))
+            place = max(place + 1, bisect_left(series.times, (index + 1) * rule.granularity, place))
+    return sorted(found.intersection(indexes))
 
 
 def _judge(at: _WindowLook, spans: Sequence[Span], time: float) -> None:

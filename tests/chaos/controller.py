@@ -299,9 +299,8 @@ def launch() -> None:
     folder, broken = _folder(), os.environ.get("AUTOSCALER_TEST_BROKEN", "")
     from autoscaler import app
     from autoscaler.__main__ import main
-    from autoscaler.adapters.redis import RedisStore
     from autoscaler.api.metrics import Metrics
-    from autoscaler.edges import Edges
+    from autoscaler.edges import Edges, redis_store
 
     records = Records(folder / "records.jsonl")
     failpoints = Failpoints(folder, records)
@@ -330,8 +329,9 @@ def launch() -> None:
 
     app.Metrics = CountingMetrics  # type: ignore[misc]
     app.Edges = WatchedEdges  # type: ignore[misc]
-    app.RedisStore = lambda *args, **kwargs: WatchedStore(  # type: ignore[assignment, misc]
-        RedisStore(*args, **kwargs), failpoints, records, broken
+    assert app.redis_store is redis_store
+    app.redis_store = lambda *args: WatchedStore(  # type: ignore[assignment, return-value]
+        redis_store(*args), failpoints, records, broken
     )
     main()
 

@@ -7,6 +7,7 @@ program, which takes seconds on a busy machine, is done before.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import subprocess
@@ -102,6 +103,7 @@ def forked(order: bytes) -> int:
         return child
     code = 1
     try:
+        faulthandler.enable()
         told = msgspec.json.decode(order)
         log = os.open(told["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -120,11 +122,20 @@ def forked(order: bytes) -> int:
         os._exit(code)
 
 
+def bury(*_: object) -> None:
+    """Take note of who has died; unless it was killed, or ended well, say how."""
+    with suppress(ChildProcessError):
+        while (dead := os.waitpid(-1, os.WNOHANG))[0]:
+            code = os.waitstatus_to_exitcode(dead[1])
+            if code not in {0, -signal.SIGKILL}:
+                os.write(2, f"process {dead[0]} ended with {code}\n".encode())
+
+
 def main() -> None:
     """Fork whenever told to, until nobody is there to tell."""
     read_program()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever gives the orders ends in its own time
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has died is gone
+    signal.signal(signal.SIGCHLD, bury)
     orders = os.fdopen(os.dup(0), "rb", buffering=0)
     while order := orders.readline():
         sys.stdout.write(f"{forked(order)}\n")

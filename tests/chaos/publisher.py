@@ -34,6 +34,8 @@ PATIENCE = 5.0
 """Seconds within which a broker must have taken a message; after that the link is made again."""
 REMEMBERED = 2000
 """Measures that may be published once more."""
+NEW = 200
+"""Measures after which nothing is so new that a measure hours old is the first of its window."""
 METRIC = "load"
 QUEUE, EXCHANGE = "autoscaler.measures", "measures"
 
@@ -132,7 +134,7 @@ class Publisher:
         made = self.numbered(METRIC, f"web-{number % MEMBERS}-{int(now // TURN)}", now, load_at(now, self.drawn))
         if number % 50 == 7:
             return made | {"kind": "unrouted", "metric": "nobody asks"}
-        if number % 97 == 11:
+        if number % 97 == 11 and number > NEW:
             return made | {"kind": "too old", "timestamp": now - 4 * 3600}
         if number % 101 == 13:
             return made | {"kind": "rejected", "resource_id": f"bad-{number}", "value": "much"}

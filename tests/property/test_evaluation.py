@@ -234,8 +234,9 @@ def test_boundaries_come_to_the_same_however_many_are_evaluated_at_once(rule: Ru
         recovery_threshold=rule.recovery_threshold,
     )
     first = int(EPOCH // rule.granularity) + 1
-    present = data.draw(st.lists(st.sampled_from([None, 10.0, 40.0, 90.0]), min_size=1, max_size=15))
-    present[0] = 40.0
+    runs = st.one_of(st.sampled_from([[10.0], [40.0], [90.0]]), st.integers(1, 40).map(lambda count: [None] * count))
+    present = [value for run in data.draw(st.lists(runs, max_size=15)) for value in run]
+    present[:1] = [40.0]
     points = {(first + n + 0.5) * rule.granularity: value for n, value in enumerate(present) if value is not None}
     last = first + len(present)
     alarm = an_alarm(boundary)

@@ -192,6 +192,15 @@ def test_a_gap_between_measures_is_judged_at_each_boundary() -> None:
     assert states(watch) == [(20.0, ALARM), (40.0, INSUFFICIENT), (90.0, ALARM)]
 
 
+def test_a_gap_of_months_is_not_judged_granule_by_granule() -> None:
+    watch = Watch(an_alarm(BOUNDARY))
+    for at in (5, 15, 100_000_005, 100_000_015):
+        watch.report(90.0, at=at)
+    watch.look(100_000_020.0)
+
+    assert states(watch) == [(20.0, ALARM), (40.0, INSUFFICIENT), (100_000_020.0, ALARM)]
+
+
 def test_of_a_long_silence_only_its_begin_and_its_end_are_judged() -> None:
     watch = Watch(an_alarm(BOUNDARY))
     watch.report(90.0, at=5)
