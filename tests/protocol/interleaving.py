@@ -71,7 +71,7 @@ class Journal(MemoryStore):
         return {name: len(lane.rows) for name, lane in self._lanes.items()}
 
     def state(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_clock"}
+        return {name: value for name, value in vars(self).items() if name not in {"_clock", "_halls"}}
 
     def fingerprint(self) -> str:
         """Equal where the stores are, whatever the order in which they came to it."""
