@@ -208,23 +208,24 @@ def main() -> None:
     if not PYTHON.exists():
         sys.exit(f"{PYTHON} is missing: make bench-aodh makes it; or AUTOSCALER_TEST_AODH_PYTHON names another")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nobody is left behind
-    found = []
+    arguments = {"alarms": asked.alarms, "breaching": asked.breaching, "minutes": asked.minutes}
+    found: list[Found] = []
     for key in asked.only:
         contestant = CONTESTANTS[key]
         print(f"{contestant.title}, measures every {contestant.interval:g} s", flush=True)
         plan = Plan(asked.alarms, contestant.interval, asked.breaching, asked.minutes * 60)
         found.append(asyncio.run(measured(contestant, plan)))
         print(f"{table(found[-1:])}\n", flush=True)
+        if asked.json is not None:  # each time: the rest takes long
+            document = {"machine": machine(), **arguments, "contestants": [each.document() for each in found]}
+            asked.json.write_text(json.dumps(document, indent=1) + "\n")
     print(table(found))
-    if asked.json is not None:
-        machine = {
-            "cores": psutil.cpu_count(),
-            "memory_gib": round(psutil.virtual_memory().total / 2**30),
-            "python": platform.python_version(),
-        }
-        arguments = {"alarms": asked.alarms, "breaching": asked.breaching, "minutes": asked.minutes}
-        document = {"machine": machine, **arguments, "contestants": [each.document() for each in found]}
-        asked.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """What all of it runs on, as JSON."""
+    memory = round(psutil.virtual_memory().total / 2**30)
+    return {"cores": psutil.cpu_count(), "memory_gib": memory, "python": platform.python_version()}
 
 
 if __name__ == "__main__":
