@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import ClassVar
-
-import psutil
+from pathlib import Path
+from typing import Final
 
 from tests.aodh_server import PYTHON, AodhServer, GnocchiServer
 from tests.mariadb_server import MariaServer
-from tests.servers import RabbitServer, RedisServer, Server
+from tests.servers import RabbitServer, RedisServer
+
+STAYING: Final = "import os, runpy, sys; del os.setsid, sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+"""Runs a program in the session of whoever starts it, so that it ends with it; by itself it would leave for its own."""
 
 
-class _Whole(Server):
-    """Daemons of OpenStack lead sessions of their own, so a signal to ours does not reach them."""
-
-    def kill(self) -> None:
-        for pid in self.pids:
-            with suppress(psutil.NoSuchProcess):
-                psutil.Process(pid).kill()
-        super().kill()
-
-    def _start_program(self, program: str, config: object, environment: dict[str, str] | None = None) -> None:
-        command = [str(PYTHON), str(PYTHON.parent / program), "--config-file", str(config)]
-        self._start_child(command, environment)
+def command(program: str, config: Path) -> list[str]:
+    """One of OpenStack's programs."""
+    return [str(PYTHON), "-c", STAYING, str(PYTHON.parent / program), "--config-file", str(config)]
 
 
-class WholeGnocchi(_Whole, GnocchiServer):
+class WholeGnocchi(GnocchiServer):
     """Gnocchi's API in uWSGI, with as many processes and threads as it takes by itself, and metricd.
 
     Args:
@@ -48,18 +40,16 @@ class WholeGnocchi(_Whole, GnocchiServer):
         return found
 
     def _launch(self) -> None:
-        self._start_program("gnocchi-api", self._config, {"VIRTUAL_ENV": str(PYTHON.parent.parent)})
-        self._start_program("gnocchi-metricd", self._config)
+        self._start_child(command("gnocchi-api", self._config), {"VIRTUAL_ENV": str(PYTHON.parent.parent)})
+        self._start_child(command("gnocchi-metricd", self._config))
 
 
-class WholeAodh(_Whole, AodhServer):
+class WholeAodh(AodhServer):
     """Aodh's API, evaluators and notifier; no listener, which only alarms on events need.
 
     Args:
         evaluator: its section of the configuration.
     """
-
-    programs: ClassVar = ("aodh-evaluator", "aodh-notifier")
 
     def __init__(self, maria: MariaServer, gnocchi: GnocchiServer, rabbit: RabbitServer, evaluator: str) -> None:
         super().__init__(maria, gnocchi)
@@ -73,5 +63,5 @@ class WholeAodh(_Whole, AodhServer):
 
     def _launch(self) -> None:
         super()._launch()
-        for program in self.programs:
-            self._start_program(program, self._config)
+        for program in ("aodh-evaluator", "aodh-notifier"):
+            self._start_child(command(program, self._config))
