@@ -34,8 +34,8 @@ PATIENCE = 5.0
 """Seconds within which a broker must have taken a message; after that the link is made again."""
 REMEMBERED = 2000
 """Measures that may be published once more."""
-NEW = 200
-"""Measures after which nothing is so new that a measure hours old is the first of its window."""
+NEW = 1500
+"""Measures after which every alarm has been evaluated: one that never was begins with the oldest measure there is."""
 METRIC = "load"
 QUEUE, EXCHANGE = "autoscaler.measures", "measures"
 
