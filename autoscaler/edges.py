@@ -43,6 +43,7 @@ from autoscaler.adapters.sources.link import Tls
 from autoscaler.adapters.sources.mqtt import MqttClearance, MqttSource, shared
 from autoscaler.adapters.sources.openstack import OpenStackSource
 from autoscaler.adapters.sources.partitions import PartitionClearance, PartitionSource, partitions, ring_of
+from autoscaler.adapters.sources.streams import StreamSource
 from autoscaler.adapters.sources.trust import Trust
 from autoscaler.adapters.sources.udp import UdpSource
 from autoscaler.adapters.targets.dry_run import DryRunTarget
@@ -69,7 +70,7 @@ from autoscaler.engine.shadow import Shadow
 from autoscaler.engine.tell import NOTIFICATION
 from autoscaler.errors import PermanentError
 from autoscaler.ports import Action, Bus, Decoder, Orchestration, Probe, Source, Target
-from autoscaler.settings import Auth, Settings, SourceKind
+from autoscaler.settings import Auth, Settings, SourceKind, stream_beginning
 
 TEST_ROWS = 1000
 """Rows that ``test://`` keeps."""
@@ -278,7 +279,9 @@ def _seats(settings: Settings) -> dict[Bus, Seats]:
         # before there were seats each replica had a session of its own, in which something may wait
         found[Bus.MQTT] = Seats(names, left=[f"{settings.namespace}-{settings.replica}"])
     if settings.amqp_url is not None:
-        names = _partitions(settings)
+        # one that is begun elsewhere is another seat, since it has a position of its own
+        stream = f"{settings.amqp_stream}@{settings.amqp_stream_from}"
+        names = _partitions(settings) if settings.amqp_stream is None else [stream]
         # where there are no partitions any more, somebody has to end those that there were
         found[Bus.AMQP] = Seats(names, left=[settings.amqp_queue] if names else [], bus=Bus.AMQP)
     return found
@@ -340,10 +343,31 @@ def _amqp(settings: Settings, trust: Trust, time: StoreClock, seats: Seats | Non
     }
     if seats is None:
         return [AmqpSource(url, **options)]
+    return [*_seated(url, settings, seats, options), _clearance(url, settings, seats, options)]
+
+
+def _seated(url: str, settings: Settings, seats: Seats, options: Mapping[str, Any]) -> Sequence[Source]:
+    if settings.amqp_stream is not None:
+        (seat,) = seats.seats
+        stream = {name: value for name, value in options.items() if name not in {"queue", "quorum", "max_length"}}
+        return [
+            StreamSource(
+                url,
+                stream=settings.amqp_stream,
+                seat=seat,
+                begin=stream_beginning(settings.amqp_stream_from),
+                max_bytes=settings.amqp_stream_max_bytes,
+                **stream,
+            )
+        ]
     header = settings.amqp_partition_header or ""
-    divided: list[Source] = [PartitionSource(url, seat=seat, header=header, **options) for seat in seats.seats]
-    ring = ring_of(_partitions(settings)[0]) if divided else ""
-    return [*(divided or [AmqpSource(url, **options)]), PartitionClearance(url, seat=seats.spare, ring=ring, **options)]
+    divided = [PartitionSource(url, seat=seat, header=header, **options) for seat in seats.seats]
+    return divided or [AmqpSource(url, **options)]
+
+
+def _clearance(url: str, settings: Settings, seats: Seats, options: Mapping[str, Any]) -> Source:
+    ring = ring_of(_partitions(settings)[0]) if settings.amqp_partitions else ""
+    return PartitionClearance(url, seat=seats.spare, ring=ring, single=not seats.seats, **options)
 
 
 def _sources(settings: Settings, trust: Trust, time: StoreClock, seats: Mapping[Bus, Seats]) -> list[Source]:

@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -489,6 +490,10 @@ class Pulse:
     now: float
 
 
+NO_POSITIONS: Final[Mapping[str, int]] = MappingProxyType({})
+"""At seats of which nobody says how far anything was taken."""
+
+
 class Bus(StrEnum):
     """At which replicas share seats."""
 
@@ -506,6 +511,7 @@ class Seating:
         elsewhere: seats that it asked for and another replica has.
         spare: one that nobody asked for, now its own, to be cleared; "" where there is none.
         soonest: seconds after which the first lease of others ends, unless it is renewed; 0 where there is none.
+        positions: the farthest that was reached at those in ``mine``.
     """
 
     mine: Sequence[str]
@@ -513,6 +519,7 @@ class Seating:
     elsewhere: Sequence[str] = ()
     spare: str = ""
     soonest: float = 0.0
+    positions: Mapping[str, int] = field(default_factory=dict)
 
 
 # --- the state as a whole --------------------------------------------------------------------------------------------
@@ -839,6 +846,7 @@ class Store(Protocol):
         cleared: Sequence[str] = (),
         left: Sequence[str] = (),
         bus: Bus = Bus.MQTT,
+        positions: Mapping[str, int] = NO_POSITIONS,
     ) -> Seating:
         """Take a share of some seats for ``lease`` seconds, and be counted as long among those who share them.
 
@@ -853,6 +861,7 @@ class Store(Protocol):
             cleared: seats of its own that are to be no more.
             left: seats of older times, to be cleared by anybody; left as they are where they are known.
             bus: whose seats these are; those of one bus know nothing of another's.
+            positions: that were reached at seats; kept where they are the farthest, and the seat is no other's.
         """
         ...
 
@@ -1168,6 +1177,19 @@ class Seat(Protocol):
 
     async def called(self) -> None:
         """Wait until it is to be left: what is in hand may be finished, the session stays."""
+        ...
+
+
+class StreamSeat(Seat, Protocol):
+    """A seat at what keeps all that was taken from it: whoever has it says how far that was."""
+
+    @property
+    def position(self) -> int | None:
+        """How far, as its holders have counted; None where nobody has yet."""
+        ...
+
+    def reached(self, position: int) -> None:
+        """All up to here has been written. What is behind what was reached before changes nothing."""
         ...
 
 

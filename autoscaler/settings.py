@@ -12,6 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -64,6 +65,9 @@ _SCHEMES: Final[Mapping[str, tuple[str, ...]]] = {
 CLUSTER: Final = "+cluster"
 """The end of the scheme of a Redis Cluster's URL."""
 _REDIS_PORT: Final = 6379
+_BEGINNINGS: Final = ("first", "next", "last")
+Beginning = str | int | datetime
+"""Where a stream is begun: ``first``, ``next``, ``last`` (what was written together last), an offset or a time."""
 _INTERFACES: Final = ("internal", "public", "admin")
 
 SHADOW: Final = ".shadow"
@@ -442,6 +446,18 @@ class Settings(BaseSettings):
     amqp_partition_header: str | None = None
     """Header whose value is hashed, in place of the routing key."""
 
+    amqp_stream: str | None = Field(default=None, min_length=1, max_length=200)
+    """RabbitMQ stream that measures are taken from, in place of a queue; one replica takes it at a time. It keeps what
+    was taken, for `AUTOSCALER_AMQP_TTL` and up to `AUTOSCALER_AMQP_STREAM_MAX_BYTES`."""
+
+    amqp_stream_from: str = "first"
+    """Where the stream is begun: `first`, `next`, `last` (what was written together last), an offset, or a time such as
+    `2026-01-31T12:00:00Z`. Another value begins it anew from there, once; after that, as after a restart, it goes on
+    where it was left."""
+
+    amqp_stream_max_bytes: int = Field(default=10_000_000_000, ge=1)
+    """Size beyond which the broker drops the oldest of a stream."""
+
     amqp_quorum: bool = False
     """Declare the queue as a quorum queue."""
 
@@ -643,6 +659,12 @@ class Settings(BaseSettings):
             raise ValueError(f"expected 1 to 100 letters, digits and _.-, got {name!r}")
         return name
 
+    @field_validator("amqp_stream_from")
+    @classmethod
+    def _is_beginning(cls, text: str) -> str:
+        stream_beginning(text)
+        return text
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -711,6 +733,19 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _is_stream_or_queue(self) -> Self:
+        if self.amqp_stream is None:
+            if "amqp_stream_from" in self.model_fields_set:
+                raise ValueError(f"{PREFIX}AMQP_STREAM_FROM: expected only with {PREFIX}AMQP_STREAM")
+            return self
+        for name in ("amqp_partitions", "amqp_quorum", "amqp_max_length"):
+            if getattr(self, name):
+                raise ValueError(f"{PREFIX}{name.upper()}: expected only without {PREFIX}AMQP_STREAM")
+        if self.amqp_stream == self.amqp_queue:
+            raise ValueError(f"{PREFIX}AMQP_STREAM: expected another name than that of {PREFIX}AMQP_QUEUE")
+        return self
+
+    @model_validator(mode="after")
     def _tells_somebody(self) -> Self:
         if self.audit_notify and self.notify_url is None and not self.shadow:
             raise ValueError(f"{PREFIX}NOTIFY_URL: expected with {PREFIX}AUDIT_NOTIFY")
@@ -751,6 +786,7 @@ class Settings(BaseSettings):
                 "amqp_queue": f"{self.amqp_queue}{SHADOW}",
                 "amqp_partitions": None,
                 "amqp_partition_header": None,
+                "amqp_stream": None,
                 "amqp_ttl": self.amqp_ttl or SHADOW_TTL,
                 "amqp_max_length": self.amqp_max_length or SHADOW_MAX_LENGTH,
                 "openstack_queue": f"{self.openstack_queue}{SHADOW}",
@@ -775,6 +811,26 @@ def load(**overrides: Any) -> Settings:
     except ValidationError as error:
         raise SettingsError("\n".join(_explained(detail) for detail in error.errors(include_url=False))) from None
     return found.beside() if found.shadow else found
+
+
+def stream_beginning(text: str) -> Beginning:
+    """Where a stream is begun, as ``AUTOSCALER_AMQP_STREAM_FROM`` says it.
+
+    Raises:
+        ValueError: it is none of what may be said.
+    """
+    if text in _BEGINNINGS:
+        return text
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        return int(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        expected = "first, next, last, an offset, or a time with its zone such as 2026-01-31T12:00:00Z"
+        raise ValueError(f"expected {expected}, got {text!r}")
+    return found
 
 
 def cluster_nodes(url: str) -> list[tuple[str, int]]:

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from autoscaler.engine.leases import RENEWAL
-from autoscaler.ports import Bus, Seat, Seating, SpareSeat, Store
+from autoscaler.ports import Bus, Seating, SpareSeat, Store, StreamSeat
 
 SEAT_LEASE: Final = 3.0
 """Seconds for which a seat is this replica's since it last said so. Shorter than that of work: whoever takes a seat has
@@ -34,6 +34,7 @@ class _Seat:
         name: of the session.
         kept: it is ours, and we do not let go of it.
         standing: its session hears of what is published.
+        position: see :class:`autoscaler.ports.StreamSeat`.
     """
 
     def __init__(self, name: str, *, lost: Callable[[], None], stood: Callable[[], None]) -> None:
@@ -41,6 +42,8 @@ class _Seat:
         self.elsewhere = False
         self.standing = False
         self.kept = False
+        self.position: int | None = None
+        self._stored: int | None = None  # of the positions, as the store has said
         self._lost = lost
         self._stood = stood
         self._in_use = False
@@ -78,6 +81,22 @@ class _Seat:
     async def called(self) -> None:
         """See :class:`autoscaler.ports.Seat`."""
         await self._called.wait()
+
+    def reached(self, position: int) -> None:
+        """See :class:`autoscaler.ports.StreamSeat`."""
+        if self.position is None or position > self.position:
+            self.position = position
+
+    @property
+    def untold(self) -> int | None:
+        """The position, where the store does not know it."""
+        return None if self.position == self._stored else self.position
+
+    def told(self, position: int | None) -> None:
+        """Take the position that the store has."""
+        self._stored = position
+        if position is not None:
+            self.reached(position)
 
     def settle(self, *, ours: bool, stays: bool, asked_at: float) -> None:
         """Take what the store has said.
@@ -153,7 +172,7 @@ class Seats:
         self._spare = _Spare(self._seats, lost=self._stirred.set)
 
     @property
-    def seats(self) -> Sequence[Seat]:
+    def seats(self) -> Sequence[StreamSeat]:
         """One for each name."""
         return self._seats
 
@@ -179,6 +198,7 @@ class Seats:
                 cleared=ended,
                 left=self._left,
                 bus=self._bus,
+                positions={seat.name: seat.untold for seat in self._seats if seat.untold is not None},
             )
             self._left = []
             del self._spare.ended[: len(ended)]
@@ -192,10 +212,11 @@ class Seats:
         stay = seating.mine[: seating.share]
         for seat in self._seats:
             seat.elsewhere = seat.name in seating.elsewhere
+            seat.told(seating.positions.get(seat.name))
             seat.settle(ours=seat.name in seating.mine, stays=seat.name in stay, asked_at=asked_at)
         self._spare.settle_as(seating.spare, asked_at=asked_at)
         if any(seat.name in seating.mine and not seat.kept for seat in self._seats):
             self._stirred.set()  # more than our share, and not in use: let go of at once
 
 
-_fits: tuple[type[Seat], type[SpareSeat]] = (_Seat, _Spare)
+_fits: tuple[type[StreamSeat], type[SpareSeat]] = (_Seat, _Spare)

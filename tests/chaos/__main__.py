@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=10.0, help="measures a second, of each broker (default 10)")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help=f"faults under way at a time (default {AT_ONCE})")
     parser.add_argument("--dead-for", type=float, default=0.0, help="seconds until who was killed is started again")
+    parser.add_argument("--partitions", type=int, default=0, help="of the AMQP broker, in place of one queue")
     parser.add_argument("--folder", type=Path, help="for records and logs (default: a new one)")
     parser.add_argument("--json", type=Path, help="where the table goes for programs")
     asked = parser.parse_args()
@@ -40,7 +41,15 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(BY_NAME)}")
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     plan = Plan(
-        folder, asked.seed, asked.replicas, asked.store, asked.lateness, asked.broken, asked.rate, asked.dead_for
+        folder,
+        asked.seed,
+        asked.replicas,
+        asked.store,
+        asked.lateness,
+        asked.broken,
+        asked.rate,
+        asked.dead_for,
+        asked.partitions,
     )
     print(f"records and logs are in {folder}", file=sys.stderr)
     # as by Ctrl-C: everything that was started is ended

@@ -58,6 +58,7 @@ class Publisher:
         times: by how much more are made, for a flood.
         shuffling: measures are kept back for a second and published in any order.
         paused: no measures are made.
+        divided: the broker has partitions in place of one queue.
         away: brokers to which nothing is published for now.
         newest: event time of the last one.
     """
@@ -70,6 +71,7 @@ class Publisher:
     times: int = 1
     shuffling: bool = False
     paused: bool = False
+    divided: bool = False
     count: int = 0
     newest: float = 0.0
     waiting: dict[str, deque[Message]] = field(default_factory=lambda: {"amqp": deque(), "mqtt": deque()})
@@ -171,12 +173,13 @@ class Publisher:
         async with await aio_pika.connect(self.amqp_url, timeout=PATIENCE) as connection:
             channel = await connection.channel(publisher_confirms=True)
             exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
-            queue = await channel.declare_queue(QUEUE, durable=True)
-            await queue.bind(exchange, "#")
+            if not self.divided:
+                queue = await channel.declare_queue(QUEUE, durable=True)
+                await queue.bind(exchange, "#")
 
-            async def publish(body: bytes) -> None:
+            async def publish(body: bytes, key: str) -> None:
                 message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-                await exchange.publish(message, routing_key="web", timeout=PATIENCE)
+                await exchange.publish(message, routing_key=key, timeout=PATIENCE)
 
             await self._publishing("amqp", publish)
 
@@ -184,8 +187,8 @@ class Publisher:
         async with aiomqtt.Client("127.0.0.1", self.mqtt_port, identifier="publisher", timeout=PATIENCE) as client:
             client.pending_calls_threshold = 10 * AT_ONCE
 
-            async def publish(body: bytes) -> None:
-                await client.publish("measures/web", body, qos=1, timeout=PATIENCE)
+            async def publish(body: bytes, key: str) -> None:
+                await client.publish(f"measures/{key}", body, qos=1, timeout=PATIENCE)
 
             await self._publishing("mqtt", publish)
 
@@ -211,7 +214,7 @@ class Publisher:
     async def _one(self, via: str, message: Message, publish: Any, unsure: list[Message]) -> None:
         body = [{key: value for key, value in measure.items() if key != "kind"} for measure in message]
         try:
-            await publish(json.dumps(body if len(body) > 1 else body[0]).encode())
+            await publish(json.dumps(body if len(body) > 1 else body[0]).encode(), body[0]["resource_id"])
         except (aio_pika.exceptions.AMQPError, aiomqtt.MqttError, OSError, RuntimeError, asyncio.CancelledError):
             unsure.append(message)  # the broker may have it; the same again does no harm
             if (task := asyncio.current_task()) is not None and task.cancelling():

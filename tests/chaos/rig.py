@@ -30,7 +30,16 @@ from tests.chaos.publisher import Publisher
 from tests.chaos.records import Records
 from tests.chaos.rules import GROUP, PROBES, declared, document
 from tests.receiver import receiver
-from tests.servers import MosquittoServer, RabbitServer, RedisCluster, RedisServer, Server, ValkeyServer, free_port
+from tests.servers import (
+    HASHING,
+    MosquittoServer,
+    RabbitServer,
+    RedisCluster,
+    RedisServer,
+    Server,
+    ValkeyServer,
+    free_port,
+)
 
 SERVERS = ("redis", "rabbit", "mosquitto")
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
@@ -113,6 +122,7 @@ class Plan:
         broken: one of :data:`tests.chaos.controller.BROKEN`; "" for none.
         rate: measures in a second, of each broker.
         dead_for: seconds after which a controller that was killed is started again.
+        partitions: that the AMQP broker divides measures among; 0 is one queue.
     """
 
     folder: Path
@@ -123,6 +133,7 @@ class Plan:
     broken: str = ""
     rate: float = 10.0
     dead_for: float = 0.0
+    partitions: int = 0
 
 
 class Replica:
@@ -285,6 +296,7 @@ class Rig:
             "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{proxies['rabbit'].port}/%2F",
             "MQTT_URL": f"mqtt://127.0.0.1:{proxies['mosquitto'].port}",
             "MQTT_SEATS": str(SEATS),
+            **({"AMQP_PARTITIONS": str(self.plan.partitions)} if self.plan.partitions else {}),
             "REPLICA": f"replica-{number}",
             "WEBHOOK_TIMEOUT": "3",
             "WEBHOOK_MAX_ATTEMPTS": "50",
@@ -436,7 +448,7 @@ async def rigged(plan: Plan) -> AsyncIterator[Rig]:
         stack.callback(records.close)
         servers: dict[str, Server] = {
             "redis": KINDS[plan.store](),
-            "rabbit": RabbitServer(),
+            "rabbit": RabbitServer(plugins=HASHING),
             "mosquitto": MosquittoServer("persistence true", "autosave_interval 1800", "sys_interval 1"),
         }
         for name, server in servers.items():
@@ -461,7 +473,12 @@ async def rigged(plan: Plan) -> AsyncIterator[Rig]:
         for replica in rig.replicas:
             await replica.until_ready()
         rig.publisher = Publisher(
-            servers["rabbit"].url, servers["mosquitto"].port, records, random.Random(plan.seed), rate=plan.rate
+            servers["rabbit"].url,
+            servers["mosquitto"].port,
+            records,
+            random.Random(plan.seed),
+            rate=plan.rate,
+            divided=bool(plan.partitions),
         )
         yield rig
 

@@ -6,19 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from autoscaler.ports import Seat, SpareSeat
+from autoscaler.ports import SpareSeat, StreamSeat
 
 
 class Held:
     """See :class:`autoscaler.ports.Seat`. It is the source's until it is called.
+
+    Args:
+        positions: that were reached at seats, by name.
 
     Attributes:
         standing: the source says that it is.
         ended: it was cleared.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, positions: dict[str, int] | None = None) -> None:
         self.name = name
+        self._positions = {} if positions is None else positions
         self.elsewhere = False
         self.standing = False
         self.ended = False
@@ -44,5 +48,12 @@ class Held:
     def cleared(self) -> None:
         self.ended = True
 
+    @property
+    def position(self) -> int | None:
+        return self._positions.get(self.name)
 
-_fits: tuple[type[Seat], type[SpareSeat]] = (Held, Held)
+    def reached(self, position: int) -> None:
+        self._positions[self.name] = max(position, self._positions.get(self.name, position))
+
+
+_fits: tuple[type[StreamSeat], type[SpareSeat]] = (Held, Held)

@@ -35,7 +35,8 @@ class Bus(AmqpBus):
 
     def clearance(self, queue: str, **options: Any) -> tuple[PartitionClearance, Held]:
         seat = Held(queue)
-        return PartitionClearance(self.server.url, seat=seat, **self._options(options)), seat
+        options = {"single": "ring" not in options, **self._options(options)}
+        return PartitionClearance(self.server.url, seat=seat, **options), seat
 
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
         return {"now": now, "queue": self.id, "exchange": self.id, "quorum": self.quorum, **options}
@@ -245,10 +246,10 @@ async def test_without_partitions_the_ring_ends_with_its_last_one(bus: Bus) -> N
     assert [await bus.waiting(queue) for queue in queues] == [-1, -1]
 
 
-@pytest.mark.parametrize("ring", ["ring.partitions", ""], ids=["partitions", "none"])
-async def test_a_queue_that_is_not_there_any_more_has_ended(classic: Bus, ring: str) -> None:
+@pytest.mark.parametrize("options", [{"ring": "ring.partitions"}, {}], ids=["partitions", "none"])
+async def test_a_queue_that_is_not_there_any_more_has_ended(classic: Bus, options: dict[str, str]) -> None:
     await introduce(AmqpSource(classic.server.url, **classic._options({})))
-    clearance, seat = classic.clearance(f"{classic.id}.7", ring=ring)
+    clearance, seat = classic.clearance(f"{classic.id}.7", **options)
     async with taking(clearance):
         await until(lambda: seat.ended)
 

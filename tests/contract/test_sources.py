@@ -26,6 +26,7 @@ from autoscaler.adapters.sources.memory import MemorySource
 from autoscaler.adapters.sources.mqtt import MqttSource, _Inbox
 from autoscaler.adapters.sources.openstack import OpenStackSource
 from autoscaler.adapters.sources.partitions import PartitionSource
+from autoscaler.adapters.sources.streams import StreamSource
 from autoscaler.errors import PermanentError, Rejection
 from autoscaler.ports import Batch, Delivery, Source
 from tests.contract.held import Held
@@ -130,6 +131,16 @@ class PartitionBus(AmqpBus):
         return PartitionSource(self.server.url, now=now, seat=seat, queue=self.id, exchange=self.id, **options)
 
 
+class StreamBus(AmqpBus):
+    def __init__(self, server: MosquittoServer | RabbitServer) -> None:
+        super().__init__(server)
+        self.positions: dict[str, int] = {}
+
+    def source(self, **options: Any) -> Source:
+        options = {"stream": self.id, "seat": Held(self.id, self.positions), "exchange": self.id, **options}
+        return StreamSource(self.server.url, now=now, **options)
+
+
 class OpenStackBus(ServerBus):
     """Ceilometer as a test sees it: each measure is a sample in a message of its own."""
 
@@ -166,13 +177,14 @@ BROKERS = [
     pytest.param((AmqpBus, "rabbit"), id="amqp", marks=pytest.mark.service),
     pytest.param((QuorumBus, "rabbit"), id="amqp-quorum", marks=pytest.mark.service),
     pytest.param((PartitionBus, "rabbit"), id="amqp-partition", marks=pytest.mark.service),
+    pytest.param((StreamBus, "rabbit"), id="amqp-stream", marks=pytest.mark.service),
     pytest.param((OpenStackBus, "rabbit"), id="openstack", marks=pytest.mark.service),
 ]
 
 
 # A quorum queue declared less than a moment before a kill -9 is lost to RabbitMQ 3.10 itself; partitions, several
-# at once, outlive their broker in test_partitions.
-KILLABLE = [broker for broker in BROKERS if broker.id not in {"amqp-quorum", "amqp-partition"}]
+# at once, outlive their broker in test_partitions, and a stream in test_streams.
+KILLABLE = [broker for broker in BROKERS if broker.id not in {"amqp-quorum", "amqp-partition", "amqp-stream"}]
 
 
 @pytest.fixture(params=[MEMORY, *BROKERS])

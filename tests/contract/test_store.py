@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -1919,6 +1919,35 @@ class TestSeats:
         after = await sat(bench.other, "b", seats=[], cleared=["s1"])
 
         assert (held, one.mine, one.spare, other.spare, after.spare) == (Seating([], 0, []), [], "s1", "s2", "")
+
+    async def test_what_was_reached_at_a_seat_is_told_to_who_has_it_next(self, bench: Bench) -> None:
+        async def sits(name: str, *keep: str, **positions: int) -> Mapping[str, int]:
+            store = bench.store if name == "a" else bench.other
+            seats = {"keep": keep, "lease": SEAT_LEASE, "bus": Bus.AMQP}
+            return (await store.sit(name, ["s1", "s2"], positions=positions, **seats)).positions
+
+        first = await sits("a")
+        kept = await sits("a", "s1", "s2", s1=5, s2=-1_700_000_000)
+        behind = await sits("a", "s1", "s2", s1=4, s2=0)
+        barred = await sits("b", s1=9)
+        left = await sits("a", "s2", s1=7)
+        taken = await sits("b", s2=8)
+        bench.clock.now += 2 * SEAT_LEASE
+        late = await sits("a", "s1", "s2", s2=3)
+
+        assert (first, kept, behind) == ({}, {"s1": 5, "s2": -1_700_000_000}, {"s1": 5, "s2": 0})
+        assert (barred, left, taken) == ({}, {"s2": 0}, {"s1": 7})
+        assert late == {"s1": 7, "s2": 3}
+
+    async def test_what_was_reached_is_forgotten_with_its_seat(self, bench: Bench) -> None:
+        await bench.store.sit("a", ["s1"], keep=(), lease=SEAT_LEASE)
+        await bench.store.sit("a", ["s1"], keep=["s1"], lease=SEAT_LEASE, positions={"s1": 5})
+        await bench.store.rise("a")
+        spare = await bench.other.sit("b", [], keep=(), lease=SEAT_LEASE)
+        await bench.other.sit("b", [], keep=["s1"], lease=SEAT_LEASE, cleared=["s1"])
+
+        assert (spare.spare, spare.positions) == ("s1", {})
+        assert (await bench.store.sit("a", ["s1"], keep=(), lease=SEAT_LEASE)).positions == {}
 
     async def test_seats_of_one_bus_are_none_of_another_s(self, bench: Bench) -> None:
         await sat(bench.store, "a")

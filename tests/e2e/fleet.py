@@ -44,8 +44,8 @@ def measured(number: int, now: float) -> dict[str, Any]:
     }
 
 
-async def _values(url: str) -> set[float]:
-    store = RedisStore(url)
+async def _values(url: str, namespace: str) -> set[float]:
+    store = RedisStore(url, namespace=namespace)
     try:
         (spec,) = Router(load({"rules.yaml": RULES}).alarms.values()).windows.values()
         (window,) = await store.write([WindowWrite(spec)])
@@ -55,9 +55,9 @@ async def _values(url: str) -> set[float]:
         await store.close()
 
 
-def values(server: RedisServer) -> set[float]:
+def values(server: RedisServer, namespace: str = "autoscaler") -> set[float]:
     """Of all measures that are in the window."""
-    return asyncio.run(_values(server.url))
+    return asyncio.run(_values(server.url, namespace))
 
 
 def known(server: RedisServer, bus: Bus = Bus.MQTT) -> dict[str, str]:

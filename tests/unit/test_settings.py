@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,16 @@ import pytest
 
 from autoscaler.addresses import Reach
 from autoscaler.errors import SettingsError
-from autoscaler.settings import Auth, LogFormat, Settings, SourceKind, load, reference, unknown_variables
+from autoscaler.settings import (
+    Auth,
+    LogFormat,
+    Settings,
+    SourceKind,
+    load,
+    reference,
+    stream_beginning,
+    unknown_variables,
+)
 
 CREDENTIALS = (
     "AUTOSCALER_KEYSTONE_URL: expected with either AUTOSCALER_KEYSTONE_USERNAME and AUTOSCALER_KEYSTONE_PASSWORD, or "
@@ -122,6 +132,27 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             {"AMQP_PARTITIONS": "0"},
             "AUTOSCALER_AMQP_PARTITIONS: expected greater than or equal to 1, got '0'",
             id="no-partitions",
+        ),
+        pytest.param(
+            {"AMQP_STREAM": "s", "AMQP_STREAM_FROM": "2026-01-31T12:00:00"},
+            "AUTOSCALER_AMQP_STREAM_FROM: expected first, next, last, an offset, or a time with its zone such as "
+            "2026-01-31T12:00:00Z, got '2026-01-31T12:00:00'",
+            id="stream-from",
+        ),
+        pytest.param(
+            {"AMQP_STREAM_FROM": "next"},
+            "AUTOSCALER_AMQP_STREAM_FROM: expected only with AUTOSCALER_AMQP_STREAM",
+            id="from-without-stream",
+        ),
+        pytest.param(
+            {"AMQP_STREAM": "s", "AMQP_PARTITIONS": "2"},
+            "AUTOSCALER_AMQP_PARTITIONS: expected only without AUTOSCALER_AMQP_STREAM",
+            id="stream-and-partitions",
+        ),
+        pytest.param(
+            {"AMQP_STREAM": "autoscaler.measures"},
+            "AUTOSCALER_AMQP_STREAM: expected another name than that of AUTOSCALER_AMQP_QUEUE",
+            id="stream-named-like-the-queue",
         ),
         pytest.param({"REDIS_URL": "unix://"}, "AUTOSCALER_REDIS_URL: expected a path after unix://", id="socket"),
         pytest.param(
@@ -427,3 +458,16 @@ def test_the_networks_of_webhooks_are_read() -> None:
         (ip_network("10.1.0.0/16"), ip_network("fd00::/8")),
         (ip_network("10.1.2.3/32"),),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("next", "next"),
+        ("17", 17),
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T13:00:00+01:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+    ],
+)
+def test_where_a_stream_is_begun(text: str, found: object) -> None:
+    assert stream_beginning(text) == found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from autoscaler.ports import Seating
 
@@ -19,6 +19,7 @@ class Hall:
         self._clock = clock
         self._sitters: dict[str, float] = {}
         self._seats: dict[str, tuple[str, float]] = {}  # whose, "" for nobody's, and until when
+        self._positions: dict[str, int] = {}
 
     def sit(
         self,
@@ -29,15 +30,20 @@ class Hall:
         lease: float,
         cleared: Sequence[str],
         left: Sequence[str],
+        positions: Mapping[str, int],
     ) -> Seating:
         """Take a share."""
         now = self._clock()
         known = self._sitters.get(replica, 0.0) > now
         self._sitters[replica] = now + lease
         self._sitters = {name: until for name, until in self._sitters.items() if until > now}
+        for seat, position in positions.items():
+            if self._holder(seat) in ("", replica):
+                self._positions[seat] = max(position, self._positions.get(seat, position))
         for seat in cleared:
             if self._holder(seat) in ("", replica):
                 self._seats.pop(seat, None)
+                self._positions.pop(seat, None)
         for seat in left:
             self._seats.setdefault(seat, ("", now))
         for seat, holder in self._holders().items():
@@ -60,12 +66,14 @@ class Hall:
             spare = next((seat for seat in spares if is_free(seat)), "")
             if spare:
                 self._seats[spare] = (replica, now + lease)
+        mine = [seat for seat in seats if self._holder(seat) == replica]
         return Seating(
-            [seat for seat in seats if self._holder(seat) == replica],
+            mine,
             share,
             others,
             spare,
             min((self._seats[seat][1] - now for seat in others), default=0.0),
+            {seat: self._positions[seat] for seat in mine if seat in self._positions},
         )
 
     def rise(self, replica: str) -> None:

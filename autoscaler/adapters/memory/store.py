@@ -32,6 +32,7 @@ from autoscaler.ports import (
     HISTORY_ENTRIES,
     LETTER_KINDS,
     MARK_DELAY,
+    NO_POSITIONS,
     REPLICA_SILENCE,
     REVIVED,
     Acceptance,
@@ -660,9 +661,12 @@ class MemoryStore:
         cleared: Sequence[str] = (),
         left: Sequence[str] = (),
         bus: Bus = Bus.MQTT,
+        positions: Mapping[str, int] = NO_POSITIONS,
     ) -> Seating:
         """See :class:`autoscaler.ports.Store`."""
-        return self._halls[bus].sit(replica, seats, keep=keep, lease=lease, cleared=cleared, left=left)
+        return self._halls[bus].sit(
+            replica, seats, keep=keep, lease=lease, cleared=cleared, left=left, positions=positions
+        )
 
     async def rise(self, replica: str) -> None:
         """See :class:`autoscaler.ports.Store`."""

@@ -30,6 +30,7 @@ from autoscaler.ports import (
     GENERATIONS,
     HISTORY_ENTRIES,
     LETTER_KINDS,
+    NO_POSITIONS,
     REPLICA_SILENCE,
     REVIVED,
     STATE_FORM,
@@ -581,11 +582,16 @@ class RedisStore:
         cleared: Sequence[str] = (),
         left: Sequence[str] = (),
         bus: Bus = Bus.MQTT,
+        positions: Mapping[str, int] = NO_POSITIONS,
     ) -> Seating:
         """See :class:`autoscaler.ports.Store`."""
-        asked = [replica, lease, list(seats), list(keep), list(cleared), list(left), bus]
+        reached = [[seat, position] for seat, position in positions.items()]
+        asked = [replica, lease, list(seats), list(keep), list(cleared), list(left), bus, reached]
         answer = await self._call_hub("sit", asked)
-        return Seating(*_unpack(answer, type=tuple[list[str], int, list[str], str, float]))
+        mine, share, elsewhere, spare, soonest, kept = _unpack(
+            answer, type=tuple[list[str], int, list[str], str, float, list[tuple[str, int]]]
+        )
+        return Seating(mine, share, elsewhere, spare, soonest, dict(kept))
 
     async def rise(self, replica: str) -> None:
         """See :class:`autoscaler.ports.Store`."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 import aio_pika
+from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import (
     AMQPError,
@@ -211,6 +212,17 @@ def _said(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+async def queue_exists(connection: aio_pika.abc.AbstractConnection, queue: str) -> bool:
+    """Whether a queue is there, however it was made; raises the client's errors."""
+    channel = await connection.channel(publisher_confirms=False)  # its own: the answer "no" closes it
+    try:
+        await channel.declare_queue(queue, passive=True)
+    except ChannelNotFoundEntity:
+        return False
+    await channel.close()
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """At a queue.
@@ -241,11 +253,13 @@ class AmqpLink:
         self.is_called = False
         self._last_tag = 0
 
-    async def consume(self, queue: str, *, exclusive: bool = False) -> None:
+    async def consume(
+        self, queue: str, *, exclusive: bool = False, arguments: Mapping[str, aio_pika.abc.FieldValue] | None = None
+    ) -> None:
         """Begin."""
         self._channel.closing.add_done_callback(self._closed)
         self._channel.on_consumer_cancel_callbacks.add(self._cancelled)
-        await self._channel.basic_consume(queue, self._arrived, exclusive=exclusive)
+        await self._channel.basic_consume(queue, self._arrived, exclusive=exclusive, arguments=dict(arguments or {}))
 
     @property
     def alive(self) -> bool:

@@ -8,19 +8,19 @@ hands.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import aio_pika
 import structlog
-from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelPreconditionFailed
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ConnectionCommandInvalid
 
-from autoscaler.adapters.sources.amqp import AmqpLink, AmqpSource, answered
+from autoscaler.adapters.sources.amqp import AmqpLink, AmqpSource, answered, queue_exists
 from autoscaler.adapters.sources.link import REFUSED_DELAY, Received
+from autoscaler.adapters.sources.seated import SeatedSource, leaving
 from autoscaler.adapters.sources.trust import Trust
 from autoscaler.errors import TemporaryError
 from autoscaler.ports import Seat, Source, SpareSeat
@@ -47,7 +47,7 @@ def ring_of(partition: str) -> str:
     return f"{beginning}.partitions" if number.isdigit() else ""
 
 
-class PartitionSource(AmqpSource):
+class PartitionSource(SeatedSource):
     """See :class:`autoscaler.ports.Source`: one partition.
 
     It stands when the broker sends to it and to nobody else. Who was stopped, or cut off without a word, keeps others
@@ -60,22 +60,12 @@ class PartitionSource(AmqpSource):
     """
 
     def __init__(self, url: str, *, seat: Seat, header: str = "", **options: Any) -> None:
-        super().__init__(url, **options)
-        self._seat = seat
+        super().__init__(url, seat=seat, **options)
         self._header = header
         self._arguments["x-single-active-consumer"] = True
 
-    @property
-    def connected(self) -> bool:
-        """See :class:`autoscaler.ports.Source`. Also where another replica has the seat: it is that one's to say."""
-        return super().connected or self._seat.elsewhere
-
-    @asynccontextmanager
-    async def _linked(self) -> AsyncIterator[AmqpLink]:
-        async with self._seat.occupied() as self._queue, super()._linked() as link, _leaving(link, self._seat):
-            await self._until_alone(link)
-            self._seat.stands()
-            yield link
+    def _has(self, name: str) -> None:
+        self._queue = name
 
     async def _queues(
         self,
@@ -103,7 +93,7 @@ class PartitionSource(AmqpSource):
                 delay=REFUSED_DELAY,
             ) from error
 
-    async def _until_alone(self, link: AmqpLink) -> None:
+    async def _begun(self, link: AmqpLink) -> None:
         """Wait until nobody else listens, or the link is over."""
         awaited = False
         while link.alive and not link.waiting and not link.is_called and (await link.look(self._queue)).listeners > 1:
@@ -120,14 +110,16 @@ class PartitionClearance(AmqpSource):
 
     Args:
         seat: says which, one after another.
-        ring: that what is published goes through; "" where it goes to the queue ``queue``.
+        ring: that what is published goes through; "" where there is none.
+        single: it goes to the queue ``queue``, which all replicas share.
         options: as of :class:`AmqpSource`.
     """
 
-    def __init__(self, url: str, *, seat: SpareSeat, ring: str = "", **options: Any) -> None:
+    def __init__(self, url: str, *, seat: SpareSeat, ring: str = "", single: bool = False, **options: Any) -> None:
         super().__init__(url, **options)
         self._spare = seat
         self._ring = ring
+        self._single = single
 
     @property
     def connected(self) -> bool:
@@ -139,7 +131,7 @@ class PartitionClearance(AmqpSource):
         async with self._spare.occupied() as queue, self._connection() as connection:
             async with answered():
                 link = await self._last(connection, queue)
-            async with _leaving(link, self._spare):
+            async with leaving(link, self._spare):
                 yield link
             if link.is_drained:
                 async with answered():
@@ -150,10 +142,10 @@ class PartitionClearance(AmqpSource):
     async def _last(self, connection: aio_pika.abc.AbstractConnection, queue: str) -> _LastLink:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=self._prefetch)
-        if not self._ring:
+        if self._single:
             await super()._queues(connection, channel)
         link = _LastLink(await channel.get_underlay_channel(), self._trust, self.kind, queue)
-        link.is_drained = self._stays(queue) or not await _exists(connection, queue)
+        link.is_drained = self._stays(queue) or not await queue_exists(connection, queue)
         if not link.is_drained:
             underlay = await channel.get_underlay_channel()
             await underlay.queue_unbind(queue, self._exchange, self._routing_key)
@@ -164,7 +156,7 @@ class PartitionClearance(AmqpSource):
 
     def _stays(self, queue: str) -> bool:
         """Whether it has become wanted again, and is nobody's seat: the one queue that all replicas share."""
-        return not self._ring and queue == self._queue
+        return self._single and queue == self._queue
 
     async def _delete(self, connection: aio_pika.abc.AbstractConnection, queue: str) -> None:
         if self._stays(queue):
@@ -175,28 +167,6 @@ class PartitionClearance(AmqpSource):
         if ring and ring != self._ring:
             with suppress(ChannelPreconditionFailed):  # it has other queues still
                 await channel.exchange_delete(ring, if_unused=True)
-
-
-async def _exists(connection: aio_pika.abc.AbstractConnection, queue: str) -> bool:
-    channel = await connection.channel(publisher_confirms=False)  # its own: the answer "no" closes it
-    try:
-        await channel.declare_queue(queue, passive=True)
-    except ChannelNotFoundEntity:
-        return False
-    await channel.close()
-    return True
-
-
-@asynccontextmanager
-async def _leaving(link: AmqpLink, seat: Seat) -> AsyncIterator[None]:
-    """Have a link end when its seat is to be left."""
-    called = asyncio.ensure_future(seat.called())
-    called.add_done_callback(lambda _: link.call())
-    try:
-        yield
-    finally:
-        called.cancel()
-        await asyncio.wait([called])
 
 
 class _LastLink(AmqpLink):

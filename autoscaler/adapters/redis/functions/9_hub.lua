@@ -6,6 +6,7 @@
 --   `sitters`        sorted set of those who share seats, by the end of their leases
 --   `seats`          hash: seat -> whose it is, "" for nobody's; `seated` sorted set by the end of the leases of seats:
 --                    these three are those of MQTT, and behind `BUS:` there are those of every other bus
+--   `BUS:positions`  hash: seat -> how far it was reached
 --   `declarations`   hash: generation and documents in force; `generations` list of all that were, newest first
 
 -- Takes one entry of a stream of dead letters out; how long the rest is together.
@@ -165,8 +166,16 @@ register('sit', function(keys, args)
   redis.call('ZREMRANGEBYSCORE', hall .. 'sitters', '-inf', exact(now))
   local sitters = redis.call('ZRANGE', hall .. 'sitters', 0, -1)
   local holders, untils, ran_out = seats_of(hall, now)
+  for _, reached in ipairs(ask[8]) do
+    local seat, position = reached[1], reached[2]
+    local before = tonumber(redis.call('HGET', hall .. 'positions', seat))
+    if (holders[seat] == name or (holders[seat] or '') == '') and (not before or before < position) then
+      redis.call('HSET', hall .. 'positions', seat, exact(position))
+    end
+  end
   for _, seat in ipairs(cleared) do
     if holders[seat] == name or holders[seat] == '' then
+      redis.call('HDEL', hall .. 'positions', seat)
       redis.call('HDEL', hall .. 'seats', seat)
       redis.call('ZREM', hall .. 'seated', seat)
       holders[seat] = nil
@@ -201,7 +210,7 @@ register('sit', function(keys, args)
       has = has + 1
     end
   end
-  local mine, elsewhere, soonest = {}, {}, 0
+  local mine, elsewhere, soonest, positions = {}, {}, 0, {}
   for _, seat in ipairs(wanted) do
     local holder = holders[seat] or ''
     if holder == '' and has < share and (known or not ran_out[seat]) then
@@ -210,6 +219,10 @@ register('sit', function(keys, args)
     end
     if holder == name then
       mine[#mine + 1] = seat
+      local position = tonumber(redis.call('HGET', hall .. 'positions', seat))
+      if position then
+        positions[#positions + 1] = {seat, position}
+      end
     elseif holder ~= '' then
       elsewhere[#elsewhere + 1] = seat
       if soonest == 0 or untils[seat] < soonest then
@@ -232,7 +245,7 @@ register('sit', function(keys, args)
     spare = spares[1]
     seat_is(hall, spare, name, now + lease)
   end
-  return cmsgpack.pack({mine, share, elsewhere, spare, soonest == 0 and 0 or soonest - now})
+  return cmsgpack.pack({mine, share, elsewhere, spare, soonest == 0 and 0 or soonest - now, positions})
 end, {'allow-oom'})
 
 -- Says that somebody shares no seats any more; what they had is nobody's.
