@@ -21,6 +21,8 @@ RATE ?= 200
 OUT ?=
 JSON ?=
 BESIDE ?=
+ROUNDS ?=
+FLAME ?=
 TARGET ?= all
 SECONDS ?= 60
 
@@ -166,9 +168,9 @@ soak: SECONDS = 3600
 soak: setup servers ## An hour at a steady rate past hours, nights and a leap day, with floods (SECONDS=3600 RATE=200 OUT=FOLDER of the plots)
 	$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) $(if $(OUT),--out $(OUT))
 
-bench: setup servers ## A measure published -> webhook received; what 100 000 alarms cost
-	$(BIN)/python bench/latency.py
-	$(BIN)/python bench/alarms.py
+bench: setup servers ## How fast it is, held against the same brokers and Redis doing nothing (ROUNDS=5 ONLY=batches JSON=FILE FLAME=FILE)
+	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON)) \
+	    $(if $(FLAME),--flame $(FLAME))
 
 docs: setup ## Make the reference pages anew
 	$(BIN)/python docs/reference/make.py

@@ -1,0 +1,37 @@
+"""A flame graph of a process, without a word of where it ran."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+RATE: Final = 200
+"""Looks at the stack a second."""
+PATHS: Final = re.compile(r"(?:/[\w.+-]+)*/(?=autoscaler/|site-packages/|lib/python|asyncio/|[\w.-]+\.py)")
+"""What stands before the part of a file's path that is the same everywhere."""
+
+
+@contextmanager
+def graph(path: Path | None, pid: int, seconds: float) -> Iterator[None]:
+    """Have py-spy look at a process meanwhile, for so many seconds at most; does nothing where there is no path."""
+    if path is None:
+        yield
+        return
+    recorder = subprocess.Popen(
+        [
+            str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), "--rate", str(RATE),
+            "--duration", str(max(1, round(seconds))), "--output", str(path), "--format", "flamegraph", "--nonblocking",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    yield
+    _, said = recorder.communicate(timeout=120)
+    if recorder.returncode:
+        raise RuntimeError(f"py-spy: {said.decode()}")
+    path.write_text(PATHS.sub("", path.read_text()))
