@@ -69,8 +69,7 @@ def sweep_interval(horizon: float) -> float:
 # --- windows ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class WindowWrite:
+class WindowWrite(msgspec.Struct, frozen=True):
     """Points for one window; with none it only moves ``asof`` on.
 
     Attributes:
@@ -83,13 +82,12 @@ class WindowWrite:
 
     spec: WindowSpec
     held: int = 0
-    points: Mapping[str, bytes] = field(default_factory=dict)
-    leaves: Mapping[str, float] = field(default_factory=dict)
+    points: Mapping[str, bytes] = {}
+    leaves: Mapping[str, float] = {}
     kept_from: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class WindowReply:
+class WindowReply(msgspec.Struct, frozen=True):
     """A window after a write.
 
     Attributes:
@@ -101,6 +99,8 @@ class WindowReply:
         gone: resource ids that are no longer in the window; only where not ``whole``.
         too_old: how many points were behind the horizon and not stored, by resource id.
         refused: resource ids of new series beyond ``max_series``; their points were not stored.
+        grown: series that are not told in ``series`` though they were written, since the caller has them in hand: all
+            that it wrote was put behind what there was, and so many points went from the front.
     """
 
     version: int
@@ -109,8 +109,9 @@ class WindowReply:
     whole: bool
     series: Mapping[str, bytes]
     gone: Sequence[str] = ()
-    too_old: Mapping[str, int] = field(default_factory=dict)
+    too_old: Mapping[str, int] = {}
     refused: Sequence[str] = ()
+    grown: Mapping[str, int] = {}
 
 
 # --- alarms and their outbox -----------------------------------------------------------------------------------------
@@ -193,8 +194,7 @@ def is_imported(entry: HistoryEntry) -> bool:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(msgspec.Struct, frozen=True):
     """A verdict on an alarm, and all that follows from it.
 
     Attributes:
@@ -222,8 +222,7 @@ class Acceptance:
     further: Sequence[tuple[str, int]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The verdict is in force; ``lanes`` were empty, are now leased to the caller, and hold its rows first."""
 
     lanes: Sequence[str] = ()
@@ -298,8 +297,7 @@ class Claimed:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class WindowDone:
+class WindowDone(msgspec.Struct, frozen=True):
     """Every alarm of a window has accepted its verdict at ``version``.
 
     Attributes:

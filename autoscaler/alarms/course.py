@@ -6,7 +6,6 @@ Whoever looks at a condition makes a :class:`Finding`; what follows from it is t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,8 +34,7 @@ PROBED = 1.0
 DOUBTED = "data is missing, which is not believed yet since a source of measures is behind"
 
 
-@dataclass(slots=True)
-class Look:
+class Look(msgspec.Struct):
     """The evaluation of an alarm under way.
 
     Attributes:
@@ -48,13 +46,14 @@ class Look:
     now: float
     sources: Sources
     within: bool
-    happenings: list[Happening] = field(default_factory=list)
+    happenings: list[Happening] = []
 
     def change(self, **fields: Any) -> None:
         """Move the record on by one version, unless that changes nothing."""
-        changed = msgspec.structs.replace(self.record, **fields)
-        if changed != self.record:
-            self.record = msgspec.structs.replace(changed, version=self.record.version + 1)
+        record = self.record
+        # nearly always nothing does, and to compare some fields is cheaper than to make a record and compare all
+        if any(getattr(record, name) != value for name, value in fields.items()):
+            self.record = msgspec.structs.replace(record, **fields, version=record.version + 1)
 
     @property
     def has_policies(self) -> bool:
@@ -68,8 +67,7 @@ UNHEARD_SHORTEST, UNHEARD_LONGEST = 300.0, 3600.0
 """Seconds between two looks at a window that never held anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """What a condition comes to at one point.
 
     Attributes:
@@ -158,8 +156,7 @@ def believed_note(since: float | None, look: Look) -> str:
     return "" if since is None else f"sources have been behind for more than {look.sources.max_hold:g} s"
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(msgspec.Struct, frozen=True):
     """What a verdict that must last has lasted since; see :class:`autoscaler.alarms.alarm.AlarmRecord`."""
 
     breaching_since: float | None = None

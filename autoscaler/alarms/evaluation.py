@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from autoscaler.alarms.course import (
     DOUBTED,
@@ -84,8 +86,7 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
-class _WindowLook:
+class _WindowLook(msgspec.Struct):
     """The evaluation of a rule over one window."""
 
     look: Look

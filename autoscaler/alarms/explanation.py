@@ -34,7 +34,7 @@ NAMES = 5000
 
 def renewed(before: str, now: str) -> str:
     """``before``, while ``now`` differs from it in numbers only."""
-    return before if _kind(before) == _kind(now) else now
+    return before if before == now or _kind(before) == _kind(now) else now
 
 
 def _kind(note: str) -> str:

@@ -8,14 +8,15 @@ values per series.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from autoscaler.alarms.rules import EvaluateWhen, WindowKind
-from autoscaler.measures.aggregation import POOLED, AggregationMethod, across, parse, pooled
+from autoscaler.measures.aggregation import POOLED, AggregationMethod, Differences, across, parse, pooled
 from autoscaler.measures.derived import Derived, derive, reports
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ LATELY = 8
 parsed = lru_cache(maxsize=1024)(parse)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """The times of one granule: begins <= t < ends, or begins < t <= ends where it slides.
 
     Attributes:
@@ -51,8 +51,7 @@ class Span:
         return series.left_open(self.begins, self.ends) if self.slides else series.right_open(self.begins, self.ends)
 
 
-@dataclass(frozen=True, slots=True)
-class Granule:
+class Granule(msgspec.Struct, frozen=True):
     """One aggregate.
 
     Attributes:
@@ -107,20 +106,21 @@ def aggregates(rule: Rule, view: WindowView, spans: Sequence[Span]) -> list[Gran
     Total: a granule nobody reported in has value None.
     """
     method = parsed(rule.aggregation_method)
-    series = counted(rule, view).series.values()
+    if rule.rate_of_aggregate:
+        method = parsed(method.base)
+    series = view.series.values() if rule.derivation is None else counted(rule, view).series.values()
     found = [_granule(rule, method, series, span) for span in spans]
     return _differences(found) if rule.rate_of_aggregate else found
 
 
 def _granule(rule: Rule, method: AggregationMethod, counting: Iterable[Series], span: Span) -> Granule:
-    name = method.base if rule.rate_of_aggregate else rule.aggregation_method
     granularity = None if span.slides else rule.granularity
     if rule.reaggregation_method == POOLED:
-        return _pooled(name, counting, span, granularity)
+        return _pooled(method, counting, span, granularity)
     values = []
     reporting = 0
     for series in counting:
-        value, reports = _of_series(series, name, span, granularity)
+        value, reports = _of_series(series, method, span, granularity)
         reporting += reports
         if value is not None:
             values.append(value)
@@ -131,23 +131,26 @@ def _granule(rule: Rule, method: AggregationMethod, counting: Iterable[Series], 
     return Granule(span, across(rule.reaggregation_method, values), reporting)
 
 
-def _pooled(name: str, counting: Iterable[Series], span: Span, granularity: float | None) -> Granule:
+def _pooled(method: AggregationMethod, counting: Iterable[Series], span: Span, granularity: float | None) -> Granule:
     """The aggregate of all that the series have in one granule, whoever it is from."""
     parts = []
     reporting = 0
     for series in counting:
-        measured = _measured(series, name, granularity)
+        measured = _measured(series, method, granularity)
         values = measured.values[span.of(measured)]
         parts.append(values)
         reporting += len(values) > 0 if measured is series else _reports(series, span)
-    return Granule(span, pooled(parsed(name), parts), reporting)
+    return Granule(span, pooled(method, parts), reporting)
 
 
-def _measured(series: Series, name: str, granularity: float | None) -> Series:
+def _measured(series: Series, method: AggregationMethod, granularity: float | None) -> Series:
     """What a method aggregates of a series, remembered with it."""
-    measured: Series | None = series.memo.get((name, granularity))
+    if method.differences is Differences.NONE:
+        return series
+    key = (method.name, granularity)
+    measured: Series | None = series.memo.get(key)
     if measured is None:
-        measured = series.memo[name, granularity] = parsed(name).measured(series, granularity)
+        measured = series.memo[key] = method.measured(series, granularity)
     return measured
 
 
@@ -157,16 +160,20 @@ def _reports(series: Series, span: Span) -> bool:
     return reports
 
 
-def _of_series(series: Series, name: str, span: Span, granularity: float | None) -> tuple[float | None, bool]:
+def _of_series(
+    series: Series, method: AggregationMethod, span: Span, granularity: float | None
+) -> tuple[float | None, bool]:
     """The value of one series in one granule, and whether it reported; remembered as long as the series is unchanged.
 
     Only aligned granules come again; a sliding one of the same times has other points.
     """
-    key = (name, span.begins, span.ends)
+    key = (method.name, span.begins, span.ends)
     if not span.slides and (known := series.memo.get(key)) is not None:
         return known  # type: ignore[no-any-return]
-    measured = _measured(series, name, granularity)
-    answer = (parsed(name).aggregate(measured.values[span.of(measured)]), _reports(series, span))
+    measured = _measured(series, method, granularity)
+    where = span.of(measured)
+    reports = where.stop > where.start if measured is series else _reports(series, span)
+    answer = (method.aggregate(measured.values[where]), reports)
     if not span.slides:
         series.memo[key] = answer
     return answer
@@ -283,20 +290,16 @@ def _settled(rule: Rule, reported: Mapping[str, Series], index: int) -> bool:
 
     As many series as in the fullest of the granules before, each with at least as many points as in the one before.
     """
-    counts = {name: _count(series, index, rule.granularity) for name, series in reported.items()}
-    before = {name: _count(series, index - 1, rule.granularity) for name, series in reported.items()}
-    if not any(before.values()):
-        return False
-    if any(0 < count < before[name] for name, count in counts.items()):
-        return False
-    reporting = sum(1 for count in counts.values() if count)
-    return reporting >= max(
-        sum(1 for series in reported.values() if _count(series, index - back, rule.granularity))
-        for back in range(1, rule.evaluation_periods + 1)
-    )
-
-
-def _count(series: Series, index: int, granularity: float) -> int:
-    where = series.right_open(index * granularity, (index + 1) * granularity)
-    count: int = where.stop - where.start
-    return count
+    edges = [(index - back) * rule.granularity for back in range(rule.evaluation_periods, -2, -1)]
+    reporting = [0] * (rule.evaluation_periods + 1)  # in each granule, this one the last
+    for series in reported.values():
+        times = series.times
+        at, before, count = bisect_left(times, edges[0]), 0, 0
+        for number, edge in enumerate(edges[1:]):
+            begin, before = at, count
+            at = bisect_left(times, edge, begin)
+            count = at - begin
+            reporting[number] += count > 0
+        if 0 < count < before:
+            return False
+    return reporting[-2] > 0 and reporting[-1] >= max(reporting[:-1])

@@ -64,7 +64,7 @@ def outage_at(rule: Rule, view: WindowView, span: Span, time: float, waited: Wai
         waited: with the outage that stood at the point before.
     """
     before = waited.outage
-    if rule.outage is OnOutage.BELIEVE or rule.single:
+    if not is_told_of(rule):
         return None
     heard = _heard(rule, view, span, time)
     speaking = heard.speaking
@@ -83,10 +83,13 @@ def outage_at(rule: Rule, view: WindowView, span: Span, time: float, waited: Wai
     return Outage(time, max(found), len(found), len(found) + speaking)
 
 
+def is_told_of(rule: Rule) -> bool:
+    """Whether outages of what a rule looks at are told."""
+    return not rule.single and rule.outage is not OnOutage.BELIEVE
+
+
 def may_have_begun(rule: Rule, view: WindowView, span: Span) -> bool:
-    """Whether, for all that the window alone tells, most series have stopped at once."""
-    if rule.outage is OnOutage.BELIEVE or rule.single:
-        return False
+    """Whether, for all that the window alone tells, most series have stopped at once; of one that is told of."""
     heard = _heard(rule, view, span, view.asof)
     return bool(_stopped(heard, heard.speaking, after=None))
 

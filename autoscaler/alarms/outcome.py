@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
 from autoscaler.measures.window import ANY_PROJECT
 
@@ -138,8 +140,7 @@ class OutageNote:
 Happening = Transition | Repetition | Consideration | LateNote | OutageNote
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What one evaluation came to.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from autoscaler.alarms.granules import (
     aggregates,
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from autoscaler.measures.window import WindowView
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What was looked at of a window.
 
     Attributes:

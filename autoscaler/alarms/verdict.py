@@ -7,8 +7,9 @@ outside is ``alarm``, all inside ``ok``, mixed keeps the state (or takes the tre
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
+
+import msgspec
 
 from autoscaler.alarms.alarm import AlarmState, Evidence
 from autoscaler.alarms.missing import Judgement, judged
@@ -23,37 +24,32 @@ if TYPE_CHECKING:
     from autoscaler.alarms.rules import PrometheusRule, Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Certain:
+class Certain(msgspec.Struct, frozen=True):
     """Every value that counts is on the same side."""
 
     state: AlarmState
 
 
-@dataclass(frozen=True, slots=True)
-class Mixed:
+class Mixed(msgspec.Struct, frozen=True):
     """Values on both sides; ``trend`` is the newest one's."""
 
     trend: AlarmState
 
 
-@dataclass(frozen=True, slots=True)
-class TooFew:
+class TooFew(msgspec.Struct, frozen=True):
     """Not enough values to judge; ``reason`` is Aodh's text for it."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """Missing data is treated so that the state stays as it is."""
 
 
 Verdict = Certain | Mixed | TooFew | Keep
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(msgspec.Struct, frozen=True):
     """A verdict with what it rests on.
 
     Attributes:
@@ -203,8 +199,7 @@ def next_state(current: AlarmState, verdict: Verdict) -> AlarmState:
             assert_never(verdict)
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True):
     """Aodh's ``reason`` and ``reason_data``, byte for byte."""
 
     reason: str

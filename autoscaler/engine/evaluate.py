@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+import msgspec
 import structlog
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord
@@ -16,7 +17,7 @@ from autoscaler.alarms.evaluation import Outcome, Sources, Transition, evaluate
 from autoscaler.alarms.events import hit, is_hit
 from autoscaler.alarms.observation import Observation
 from autoscaler.alarms.observed import observe
-from autoscaler.alarms.outage import may_have_begun
+from autoscaler.alarms.outage import is_told_of, may_have_begun
 from autoscaler.alarms.present import present_spans
 from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule, leaves_of
 from autoscaler.engine.ledger import Attempt, Leased, Ledger
@@ -48,8 +49,7 @@ class Evaluated:
     alarms: int = 0
 
 
-@dataclass(slots=True)
-class _Look:
+class _Look(msgspec.Struct):
     """An alarm that is looked at, with those of its windows that are looked at now.
 
     Attributes:
@@ -58,12 +58,14 @@ class _Look:
 
     alarm: Alarm
     leaf_windows: Sequence[str | None]
-    views: dict[str, WindowView] = field(default_factory=dict)
+    views: dict[str, WindowView] = {}
     outcome: Outcome | None = None
     attempt: Attempt | None = None
 
     def suspects(self, number: int, leaf: Rule) -> bool:
         """Whether the series of a leaf may have stopped at once, unless we have removed the members they are of."""
+        if not is_told_of(leaf):
+            return False
         view = self.views.get(self.leaf_windows[number] or "")
         return view is not None and may_have_begun(leaf, view, present_spans(leaf, view, view.asof)[-1])
 
@@ -199,14 +201,8 @@ class Evaluator:
                 return None
             before = AlarmRecord(version=_first_version(asof)) if stored is None else stored
             look.outcome = outcome = self._outcome(look, before, members, sources, asof)
-            acceptance = self._acceptance(alarm, stored, before, outcome, asof)
-            return replace(
-                acceptance,
-                window_id=window_id,
-                window_version=view.version,
-                further=[(other, seen.version) for other, seen in further],
-                history=[*acceptance.history, *notes(alarm, outcome, view.version)],
-            )
+            looks = [(window_id, view.version), *((other, seen.version) for other, seen in further)]
+            return self._acceptance(alarm, stored, before, outcome, asof, looks)
 
         return Attempt(alarm.alarm_id, make, lambda acceptance: self._accepted(alarm, look.outcome, acceptance))
 
@@ -333,19 +329,31 @@ class Evaluator:
     # --- both --------------------------------------------------------------------------------------------------------
 
     def _acceptance(
-        self, alarm: Alarm, stored: AlarmRecord | None, before: AlarmRecord, outcome: Outcome, now: float
+        self,
+        alarm: Alarm,
+        stored: AlarmRecord | None,
+        before: AlarmRecord,
+        outcome: Outcome,
+        now: float,
+        looks: Sequence[tuple[str, int]] = (("", 0),),
     ) -> Acceptance:
-        changed = outcome.record != before
-        entries = history(alarm, stored, outcome, now) if changed else []
+        """What is to be accepted; ``looks`` are the windows that were looked at, and their versions."""
+        (window_id, window_version), *further = looks
+        expected = 0 if stored is None else stored.version
+        late = notes(alarm, outcome, window_version) if window_id else []
+        if outcome.record is before or outcome.record == before:
+            return Acceptance(alarm.alarm_id, window_id, window_version, expected, history=late, further=further)
+        entries = history(alarm, stored, outcome, now)
         told = notifications(entries, publisher="aodh.evaluator", now=now) if self._notify else []
         return Acceptance(
-            alarm_id=alarm.alarm_id,
-            window_id="",
-            window_version=0,
-            expected=0 if stored is None else stored.version,
-            record=outcome.record if changed else None,
-            rows=[*rows(alarm, outcome, now), *told] if changed else (),
-            history=entries,
+            alarm.alarm_id,
+            window_id,
+            window_version,
+            expected,
+            outcome.record,
+            rows=[*rows(alarm, outcome, now), *told],
+            history=[*entries, *late],
+            further=further,
         )
 
     def _accepted(self, alarm: Alarm, outcome: Outcome | None, acceptance: Acceptance) -> None:

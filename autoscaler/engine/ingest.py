@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.rules import Rule, leaves_of
 from autoscaler.engine.listen import Listener
@@ -37,8 +39,7 @@ class Written:
     lag: float | None = None
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(msgspec.Struct):
     """What a batch brings to one window, by the name of the series.
 
     Attributes:
@@ -48,8 +49,8 @@ class _Pending:
             ones.
     """
 
-    points: dict[str, dict[float, float]] = field(default_factory=dict)
-    leaves: dict[str, float] = field(default_factory=dict)
+    points: dict[str, dict[float, float]] = {}
+    leaves: dict[str, float] = {}
     stated: dict[str, set[float]] | None = None  # None means that none was stated
 
     def add(self, entry: Entry, measure: Measure) -> None:
@@ -79,8 +80,7 @@ class _Pending:
             self.leaves[name] = max(time, self.leaves.get(name, time))
 
 
-@dataclass(frozen=True, slots=True)
-class _Answered:
+class _Answered(msgspec.Struct, frozen=True):
     """What was brought to a window, and the store's answer."""
 
     write: WindowWrite
@@ -200,6 +200,8 @@ class Ingest:
             if spec.window_id not in router.windows:
                 continue  # it vanished while the store wrote
             view = self._copies.apply(each.write, each.reply)
+            if view is None:
+                continue  # its mark brings it up again
             _note_oldest(view, each)
             if not each.is_for_nothing:
                 written.views[spec.window_id] = view

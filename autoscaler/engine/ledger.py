@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import assert_never
+
+import msgspec
 
 from autoscaler.alarms.alarm import AlarmRecord
 from autoscaler.engine.leases import LEASE, Head
@@ -19,8 +20,7 @@ Leased = Callable[[Head], None]
 """Told of the head of each lane that was made non-empty, as soon as it is leased to us."""
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One verdict on its way.
 
     Attributes:

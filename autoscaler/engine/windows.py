@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +19,17 @@ HELD_WINDOWS = 100_000
 
 @dataclass(slots=True)
 class _Copy:
-    """A window as it was last seen; ``first`` is the metric whose series bear plain resource ids."""
+    """A window as it was last seen.
+
+    Attributes:
+        first: the metric whose series bear plain resource ids.
+        speaking_until: no series has fallen silent by then, in event time.
+    """
 
     view: WindowView
     first: str
     doubtful: bool = False
+    speaking_until: float = -math.inf
 
 
 class WindowCopies:
@@ -45,11 +52,16 @@ class WindowCopies:
         holders = self._holders.get(metric)
         return () if holders is None else holders.beyond(resource_id, accounted)
 
-    def apply(self, write: WindowWrite, reply: WindowReply) -> WindowView:
-        """The window after a write, made of what was held and what the reply brought."""
+    def apply(self, write: WindowWrite, reply: WindowReply) -> WindowView | None:
+        """The window after a write, made of what was held, what was written, and what the reply brought.
+
+        None where that is not all of it: what was held has been forgotten meanwhile, and is read whole next time.
+        """
         spec = write.spec
         window_id = spec.window_id
         copy = self._copies.get(window_id)
+        if copy is None and not reply.whole:
+            return None
         if copy is None:
             copy = self._copies[window_id] = _Copy(WindowView(reply.version, reply.asof, reply.newest), spec.metrics[0])
         view = copy.view
@@ -64,9 +76,16 @@ class WindowCopies:
             if name not in view.series:
                 metric, resource_id = _told_apart(name, copy.first)
                 self._holders.setdefault(metric, Index()).add(resource_id, window_id)
+                copy.speaking_until = -math.inf
             view.series[name] = unpack(packed)
+        for name, dropped in reply.grown.items():
+            series = view.series.get(name)
+            if series is None:
+                copy.doubtful = True  # it was silent by a clock that has been set back since
+                return None
+            series.grow(write.points[name], dropped)
         self._drop(window_id, copy, reply.gone)
-        self._drop(window_id, copy, _silent(view, write))
+        self._drop(window_id, copy, _silent(copy, write))
         self._copies.move_to_end(window_id)
         if len(self._copies) > HELD_WINDOWS:
             self.forget(next(iter(self._copies)))
@@ -106,9 +125,15 @@ def _told_apart(name: str, first: str) -> tuple[str, str]:
     return metric or first, resource_id
 
 
-def _silent(view: WindowView, write: WindowWrite) -> list[str]:
+def _silent(copy: _Copy, write: WindowWrite) -> list[str]:
     """A series leaves with its last point; the store sweeps at its own pace, the copy must not depend on it."""
+    view = copy.view
     if view.newest is None:
         return []
     cutoff = min(min(view.newest, view.asof) - write.spec.horizon, write.kept_from)
-    return [name for name, series in view.series.items() if not len(series) or series.times[-1] <= cutoff]
+    if cutoff < copy.speaking_until:
+        return []
+    found = [name for name, series in view.series.items() if not series.times or series.times[-1] <= cutoff]
+    # of the others none is silent before that: points come, if any do, behind those there are
+    copy.speaking_until = min((times[-1] for each in view.series.values() if (times := each.times)), default=-math.inf)
+    return found

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
+
+import msgspec
 
 from autoscaler.measures.series import Series
 
@@ -34,22 +35,21 @@ class Differences(StrEnum):
     RATE_PER_SECOND = "rate_per_second:"
 
 
-@dataclass(frozen=True, slots=True)
-class AggregationMethod:
-    """A method as a rule names it.
+class AggregationMethod(msgspec.Struct, frozen=True):
+    """A method.
 
     Attributes:
         base: the name without prefix.
         differences: the prefix.
+        name: made of both, as a rule names it.
     """
 
     base: str
     differences: Differences = Differences.NONE
+    name: str = ""
 
-    @property
-    def name(self) -> str:
-        """As a rule names it."""
-        return f"{self.differences}{self.base}"
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "name", f"{self.differences}{self.base}")
 
     def measured(self, series: Series, granularity: float | None = None) -> Series:
         """The points to aggregate: those of ``series``, or the changes between them, each at its later point's time.

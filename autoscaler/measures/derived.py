@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -52,8 +51,7 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
         return (self.base, self.divisor) if self.divisor else (self.base,)
 
 
-@dataclass(frozen=True, slots=True)
-class Derived:
+class Derived(msgspec.Struct, frozen=True):
     """What a derivation made of the series of a window.
 
     Attributes:

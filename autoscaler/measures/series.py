@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
@@ -10,6 +11,7 @@ from typing import Any
 
 POINT_BYTES = 16
 """Two little-endian doubles: Unix seconds, value."""
+_POINT = struct.Struct("<dd")
 
 
 class Series:
@@ -43,6 +45,28 @@ class Series:
         """(timestamp, value) pairs, oldest first."""
         return zip(self.times, self.values, strict=True)
 
+    def grow(self, packed: bytes, dropped: int) -> None:
+        """Put packed points behind those there are, and take some from the front; of a series that :func:`unpack` made.
+
+        Whoever holds the series sees it grow; what was computed of it before is forgotten.
+        """
+        times, values = self.times, self.values
+        assert isinstance(times, array)
+        assert isinstance(values, array)
+        if len(packed) == POINT_BYTES:
+            time, value = _POINT.unpack(packed)
+            times.append(time)
+            values.append(value)
+        else:
+            more = unpack(packed)
+            times.extend(more.times)
+            values.extend(more.values)
+        if dropped:
+            del times[:dropped]
+            del values[:dropped]
+        if self.memo:
+            self.memo.clear()
+
     def right_open(self, start: float, end: float) -> slice:
         """Where the points with start <= t < end are, as aligned granules count them."""
         return slice(bisect_left(self.times, start), bisect_left(self.times, end))
@@ -54,9 +78,7 @@ class Series:
 
 def pack(points: Iterable[tuple[float, float]]) -> bytes:
     """Points as they travel and are stored, 16 bytes each, in the order given."""
-    flat = array("d")
-    for point in points:
-        flat.extend(point)
+    flat = array("d", [number for point in points for number in point])
     if sys.byteorder == "big":
         flat.byteswap()
     return flat.tobytes()

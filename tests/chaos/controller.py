@@ -267,7 +267,7 @@ def without_version_check() -> None:
 
     whole = calls.library()
     text = whole.text
-    for check in ("stale", "ask.expected ~= version"):
+    for check in ("stale", "expected ~= version"):
         text = text.replace(f"if {check} then", "if false then")
     assert text.count("if false then") == 2, "the check stands elsewhere by now"
     name = whole.name + "_unchecked"

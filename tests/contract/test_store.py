@@ -155,6 +155,27 @@ class TestWindows:
         assert (second.version, second.whole) == (first.version + 1, False)
         assert dict(second.series) == {"b": pack([(T, 2.0)])}
 
+    async def test_what_is_put_behind_what_its_writer_holds_is_not_told_again(self, bench: Bench) -> None:
+        first = await bench.write((T - 90, 1.0), (T - 80, 2.0), (T - 1, 3.0))
+
+        second = await bench.write((T, 4.0), (T + 15, 5.0), held=first.version)
+        bench.clock.now = T + 15
+        third = await bench.write((T + 16, 6.0), held=second.version, max_points=4)
+        fourth = await bench.write((T + 16, 7.0), held=third.version)
+
+        assert [dict(reply.grown) for reply in (first, second, third, fourth)] == [{}, {"a": 0}, {"a": 2}, {}]
+        assert [dict(reply.series) for reply in (second, third)] == [{}, {}]
+        assert points_of(fourth) == [(T - 1, 3.0), (T, 4.0), (T + 15, 5.0), (T + 16, 7.0)]
+        assert points_of(await bench.write((T + 17, 8.0))) == [*points_of(fourth), (T + 17, 8.0)]
+
+    async def test_points_that_are_not_behind_what_there_is_are_told_with_it(self, bench: Bench) -> None:
+        first = await bench.write((T, 1.0), (T + 2, 2.0))
+
+        second = await bench.write((T + 1, 3.0), held=first.version)
+
+        assert dict(second.grown) == {}
+        assert points_of(second) == [(T, 1.0), (T + 1, 3.0), (T + 2, 2.0)]
+
     async def test_who_holds_an_older_version_gets_all(self, bench: Bench) -> None:
         first = await bench.write((T, 1.0), name="a")
         await bench.write((T, 2.0), name="b", held=first.version)

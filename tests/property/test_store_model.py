@@ -424,8 +424,8 @@ def plain(answer: Any) -> Any:
     """An answer without what the port leaves open: kinds of sequence, order of what is gone."""
     match answer:
         case WindowReply():
-            series, too_old = dict(answer.series), dict(answer.too_old)
-            return (*astuple(answer)[:4], series, sorted(answer.gone), too_old, list(answer.refused))
+            told = (dict(answer.series), dict(answer.grown), sorted(answer.gone), dict(answer.too_old))
+            return (answer.version, answer.asof, answer.newest, answer.whole, *told, list(answer.refused))
         case Claimed():
             return [*map(astuple, answer.items)], answer.next_due, answer.now
         case Definitions():

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Final
 
 from msgspec.structs import replace
@@ -254,12 +254,13 @@ class MemoryStore:
         for points in taken.values():
             newest = max(points)[0]
             window.newest = newest if window.newest is None else max(window.newest, newest)
-        touched, too_old = _merge(window, write, taken, now)
+        touched, grown, too_old = _merge(window, write, taken, now)
         gone = [*_leave(window, write.leaves), *_sweep(window, write, now)]
         window.version += 1
         window.asof = max(window.asof, now)
         self._work.lower(("window", window_id), now + MARK_DELAY)
-        series = window.series if whole else {name: window.series[name] for name in touched if name in window.series}
+        told = [] if whole else [name for name in touched if name in window.series]
+        series = window.series if whole else {name: window.series[name] for name in told if name not in grown}
         return WindowReply(
             version=window.version,
             asof=window.asof,
@@ -269,6 +270,7 @@ class MemoryStore:
             gone=() if whole else gone,
             too_old=too_old,
             refused=refused,
+            grown={name: grown[name] for name in told if name in grown},
         )
 
     async def done(self, marks: Sequence[WindowDone]) -> None:
@@ -782,9 +784,15 @@ def _admitted(window: _Window, write: WindowWrite) -> tuple[dict[str, list[tuple
 
 def _merge(
     window: _Window, write: WindowWrite, taken: Mapping[str, list[tuple[float, float]]], now: float
-) -> tuple[list[str], dict[str, int]]:
-    """Merge ``taken`` in; the names of what was written, and how many points were too old."""
+) -> tuple[list[str], dict[str, int], dict[str, int]]:
+    """Merge ``taken`` in.
+
+    Returns:
+        The names of what was written; of those series whose points were put behind what there was, how many went from
+        the front; how many points were too old.
+    """
     touched: list[str] = []
+    grown: dict[str, int] = {}
     too_old: dict[str, int] = {}
     cutoff = _cutoff(window, write, now)
     for name, points in taken.items():
@@ -792,9 +800,19 @@ def _merge(
         if len(fresh) < len(points):
             too_old[name] = len(points) - len(fresh)
         if fresh:
-            window.series[name] = _grown(window.series.get(name, b""), fresh, cutoff, write.spec.max_points)
+            before = window.series.get(name, b"")
+            after = window.series[name] = _grown(before, fresh, cutoff, write.spec.max_points)
             touched.append(name)
-    return touched, too_old
+            # who has the series in hand may have dropped it for its silence
+            heard = bool(before) and _last_time(before) > cutoff
+            if heard and len(fresh) == len(points) and _is_behind(before, fresh):
+                grown[name] = (len(before) + len(fresh) * POINT_BYTES - len(after)) // POINT_BYTES
+    return touched, grown, too_old
+
+
+def _is_behind(packed: bytes, points: list[tuple[float, float]]) -> bool:
+    times = [_last_time(packed), *(time for time, _ in points)]
+    return all(earlier < later for earlier, later in pairwise(times))
 
 
 def _grown(packed: bytes, fresh: list[tuple[float, float]], cutoff: float, at_most: int) -> bytes:

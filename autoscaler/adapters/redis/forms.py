@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -38,22 +38,20 @@ from autoscaler.scaling.group import GroupRecord
 _Decoded = TypeVar("_Decoded")
 
 to_json = msgspec.json.Encoder().encode
+ACCEPTED: Final = Accepted([])
 _unpack = msgspec.msgpack.decode
 
 
-class _Head(msgspec.Struct, array_like=True):
-    """What `write` answers for a window, beside the points."""
+class _Written(msgspec.Struct, array_like=True):
+    """What `write` answers for the windows of a call, beside the points that follow."""
 
-    version: int
-    asof: float
+    versions: list[int]
+    times: list[float]
     newest: list[float]
-    whole: bool
-    names: list[str]
+    told: list[int]
     lengths: list[int]
-    gone: list[str]
-    old_names: list[str]
-    old_counts: list[int]
-    refused: list[str]
+    wholes: list[tuple[int, list[str], list[int]]]
+    further: list[tuple[int, list[str], list[str], list[int], list[str]]]
 
 
 class _Due(msgspec.Struct, array_like=True):
@@ -66,7 +64,7 @@ class _Due(msgspec.Struct, array_like=True):
     leased_until: float
 
 
-_heads = msgspec.msgpack.Decoder(list[_Head])
+_written = msgspec.msgpack.Decoder(_Written)
 due_work = msgspec.msgpack.Decoder(_Due)
 
 
@@ -75,49 +73,77 @@ def maybe(value: float | None) -> list[float]:
     return [] if value is None else [value]
 
 
-def window_asked(window_id: str, write: WindowWrite) -> dict[str, Any]:
-    """A window as `write` is asked; the points themselves travel beside it."""
-    spec = write.spec
-    return {
-        "id": window_id,
-        "held": write.held,
-        "horizon": spec.horizon,
-        "kept_from": maybe(write.kept_from if write.kept_from < math.inf else None),
-        "max_series": spec.max_series,
-        "max_points": spec.max_points,
-        "sweep_interval": sweep_interval(spec.horizon),
-        "mark_delay": MARK_DELAY,
+_FOLLOWS: Final = -1
+"""Of a series that was written: its points follow; a number from 0 on says that they do not."""
+
+
+def windows_asked(writes: Sequence[WindowWrite]) -> tuple[Any, bytes]:
+    """Windows of one shard as `write` is asked: what is said of them, and all their points."""
+    kinds: dict[tuple[float, ...], int] = {}
+    held, which, counts, leaves = [], [], [], []
+    names: list[str] = []
+    data: list[bytes] = []
+    for place, write in enumerate(writes, 1):
+        spec, points = write.spec, write.points
+        horizon = spec.horizon
         # long enough for whatever looks back, and for an evening's outage of the source
-        "kept": math.ceil((2 * spec.horizon + 3600) * 1000),
-        "names": list(write.points),
-        "lengths": [len(points) for points in write.points.values()],
-        "leaving": list(write.leaves),
-        "left_at": list(write.leaves.values()),
-    }
+        kept = 2 * horizon + 3600
+        kind = (horizon, spec.max_series, spec.max_points, sweep_interval(horizon), kept, write.kept_from)
+        which.append(kinds.setdefault(kind, len(kinds) + 1))
+        held.append(write.held)
+        counts.append(len(points))
+        names += points
+        data += points.values()
+        if write.leaves:
+            leaves.append((place, list(write.leaves), list(write.leaves.values())))
+    lengths = list(map(len, data))
+    ids = [write.spec.window_id for write in writes]
+    return (list(kinds), ids, held, which, counts, names, lengths, leaves, MARK_DELAY), b"".join(data)
 
 
-def window_replies(heads: bytes, data: bytes) -> list[WindowReply]:
-    """What `write` answers: a head for each window, and the points of all behind one another."""
+def window_replies(writes: Sequence[WindowWrite], answer: bytes, data: bytes) -> list[WindowReply]:
+    """What `write` answers, and the points that follow, in the order of the windows."""
+    found = _written.decode(answer)
+    wholes = {place: (names, lengths) for place, names, lengths in found.wholes}
+    further = {told[0]: told for told in found.further}
+    told, lengths = iter(found.told), iter(found.lengths)
     at = 0
     replies: list[WindowReply] = []
-    for head in _heads.decode(heads):
+    for place, (write, version, asof, newest) in enumerate(
+        zip(writes, found.versions, found.times, found.newest, strict=True), 1
+    ):
         series: dict[str, bytes] = {}
-        for name, length in zip(head.names, head.lengths, strict=True):
-            series[name] = data[at : at + length]
-            at += length
+        grown: dict[str, int] = {}
+        if place in wholes:
+            for name, length in zip(*wholes[place], strict=True):
+                series[name] = data[at : at + length]
+                at += length
+        else:
+            for name, answered in zip(write.points, told, strict=False):
+                if answered >= 0:
+                    grown[name] = answered
+                elif answered == _FOLLOWS:
+                    length = next(lengths)
+                    series[name] = data[at : at + length]
+                    at += length
+        _, gone, old_names, old_counts, refused = further.get(place, _NOTHING)
         replies.append(
             WindowReply(
-                version=head.version,
-                asof=head.asof,
-                newest=head.newest[0] if head.newest else None,
-                whole=head.whole,
-                series=series,
-                gone=head.gone,
-                too_old=dict(zip(head.old_names, head.old_counts, strict=True)),
-                refused=head.refused,
+                version,
+                asof,
+                newest if newest > -math.inf else None,
+                place in wholes,
+                series,
+                gone,
+                dict(zip(old_names, old_counts, strict=True)),
+                refused,
+                grown,
             )
         )
     return replies
+
+
+_NOTHING: Final[tuple[int, list[str], list[str], list[int], list[str]]] = (0, [], [], [], [])
 
 
 def acceptance_asked(acceptance: Acceptance) -> dict[str, Any]:
@@ -144,8 +170,44 @@ def acceptance_asked(acceptance: Acceptance) -> dict[str, Any]:
     }
 
 
-def outcome(kind: int, record: str, lanes: list[str]) -> Accepted | Stale | Retry:
-    """What `accept` answers for a verdict."""
+def is_quiet(acceptance: Acceptance) -> bool:
+    """Whether it only says that one window was looked at; nearly all do."""
+    return (
+        acceptance.record is None
+        and bool(acceptance.window_id)
+        and not (
+            acceptance.rows
+            or acceptance.history
+            or acceptance.further
+            or acceptance.removed
+            or acceptance.definition is not None
+        )
+    )
+
+
+def quiet_asked(acceptances: Sequence[Acceptance]) -> Any:
+    """Those as `note` is asked."""
+    return (
+        [acceptance.alarm_id for acceptance in acceptances],
+        [acceptance.expected for acceptance in acceptances],
+        [acceptance.window_id for acceptance in acceptances],
+        [acceptance.window_version for acceptance in acceptances],
+    )
+
+
+def quiet_outcomes(answer: bytes) -> Iterator[tuple[int, Accepted | Stale | Retry]]:
+    """What `note` answers, for those that are not accepted, by their places."""
+    for place, kind, record in _unpack(answer, type=list[tuple[int, int, str]]):
+        yield place - 1, _outcome(kind, record, [])
+
+
+def outcomes(answer: bytes) -> Iterator[tuple[int, Accepted | Stale | Retry]]:
+    """What `accept` answers, by places."""
+    for place, outcome in enumerate(_unpack(answer, type=list[tuple[int, str, list[str]]])):
+        yield place, _outcome(*outcome)
+
+
+def _outcome(kind: int, record: str, lanes: list[str]) -> Accepted | Stale | Retry:
     match kind:
         case 0:
             return Accepted(lanes)

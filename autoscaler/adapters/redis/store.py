@@ -256,23 +256,16 @@ class RedisStore:
     async def write(self, writes: Sequence[WindowWrite]) -> list[WindowReply]:
         """See :class:`autoscaler.ports.Store`."""
         await self._ready()
-        shards: defaultdict[str, list[int]] = defaultdict(list)
-        ids = [write.spec.window_id for write in writes]
-        for number, window_id in enumerate(ids):
-            shards[self._prefix(window_id)].append(number)
-        calls = [
-            Call(
-                "write",
-                prefix,
-                [forms.window_asked(ids[number], writes[number]) for number in numbers],
-                b"".join([points for number in numbers for points in writes[number].points.values()]),
-            )
-            for prefix, numbers in shards.items()
+        pieces = [
+            (prefix, numbers, [writes[number] for number in numbers])
+            for prefix, numbers in self._pieces([write.spec.window_id for write in writes])
         ]
-        replies: dict[int, WindowReply] = {}
-        for numbers, (heads, data) in zip(shards.values(), await self._caller(calls), strict=True):
-            replies.update(zip(numbers, forms.window_replies(heads, data), strict=True))
-        return [replies[number] for number in range(len(writes))]
+        calls = [Call("write", prefix, *forms.windows_asked(some)) for prefix, _, some in pieces]
+        answers = await self._caller(calls)
+        return _in_order(
+            [numbers for _, numbers, _ in pieces],
+            [forms.window_replies(some, *answer) for (_, _, some), answer in zip(pieces, answers, strict=True)],
+        )
 
     async def done(self, marks: Sequence[WindowDone]) -> None:
         """See :class:`autoscaler.ports.Store`."""
@@ -287,15 +280,27 @@ class RedisStore:
 
     async def accept(self, acceptances: Sequence[Acceptance], *, lease: float) -> list[Accepted | Stale | Retry]:
         """See :class:`autoscaler.ports.Store`."""
+        await self._ready()
         limits = {"history_entries": HISTORY_ENTRIES, "history_ttl": self._history_ttl, "changes": CHANGES}
-        pieces, answers = await self._by_shard(
-            "accept",
-            acceptances,
-            lambda acceptance: acceptance.alarm_id,
-            lambda some: (lease, limits, [forms.acceptance_asked(acceptance) for acceptance in some]),
-        )
-        found = [_unpack(answer, type=list[tuple[int, str, list[str]]]) for answer in answers]
-        return [forms.outcome(*outcome) for outcome in _in_order(pieces, found)]
+        quiet: list[int] = []
+        others: list[int] = []
+        for number, acceptance in enumerate(acceptances):
+            (quiet if forms.is_quiet(acceptance) else others).append(number)
+        calls: list[Call] = []
+        asked: list[list[int]] = []
+        for function, numbers, form in (
+            ("note", quiet, forms.quiet_asked),
+            ("accept", others, lambda some: (lease, limits, [forms.acceptance_asked(each) for each in some])),
+        ):
+            for prefix, places in self._pieces([acceptances[number].alarm_id for number in numbers]):
+                asked.append([numbers[place] for place in places])
+                calls.append(Call(function, prefix, form([acceptances[number] for number in asked[-1]])))
+        found: list[Accepted | Stale | Retry] = [forms.ACCEPTED] * len(acceptances)
+        for call, numbers, answer in zip(calls, asked, await self._caller(calls), strict=True):
+            outcomes = forms.quiet_outcomes(answer) if call.function == "note" else forms.outcomes(answer)
+            for place, outcome in outcomes:
+                found[numbers[place]] = outcome
+        return found
 
     async def alarms(self, alarm_ids: Sequence[str]) -> list[AlarmRecord | None]:
         """See :class:`autoscaler.ports.Store`."""

@@ -51,9 +51,40 @@ def test_what_was_lacking_is_put_beside_what_was_held_and_what_is_gone_goes() ->
     assert (view.version, view.asof, view.newest) == (2, 102.0, 101.0)
 
 
-def test_a_reply_that_is_not_whole_begins_a_copy_where_none_is_held() -> None:
-    view = WindowCopies().apply(WindowWrite(W), reply(1, series={"a": pack([(90.0, 1.0)])}))
+def test_of_a_reply_that_is_not_whole_there_is_no_copy_where_none_is_held() -> None:
+    copies = WindowCopies()
 
+    assert copies.apply(WindowWrite(W), reply(1, series={"a": pack([(90.0, 1.0)])})) is None
+    assert copies.version(W.window_id) == 0
+
+
+def test_what_was_written_is_put_behind_what_was_held() -> None:
+    copies = WindowCopies()
+    copies.apply(WindowWrite(W), reply(1, whole=True, series={"a": pack([(90.0, 1.0), (91.0, 2.0)]), "b": POINT}))
+    more = {"a": pack([(92.0, 3.0), (93.0, 4.0)]), "b": pack([(91.0, 5.0)])}
+    view = copies.apply(WindowWrite(W, 1, more), reply(2, grown={"a": 3, "b": 0}))
+
+    assert view is not None
+    assert view.series == {"a": a_series([(93.0, 4.0)]), "b": a_series([(90.0, 1.0), (91.0, 5.0)])}
+
+
+def test_what_was_computed_of_a_series_is_forgotten_when_it_grows() -> None:
+    copies = WindowCopies()
+    view = copies.apply(WindowWrite(W), reply(1, whole=True, series={"a": POINT}))
+    assert view is not None
+    view.series["a"].memo["mean"] = 1.0
+    copies.apply(WindowWrite(W, 1, {"a": pack([(91.0, 5.0)])}), reply(2, grown={"a": 0}))
+
+    assert view.series["a"].memo == {}
+
+
+def test_a_series_that_grew_leaves_with_its_last_point() -> None:
+    copies = WindowCopies()
+    copies.apply(WindowWrite(W), reply(1, whole=True, series={"a": pack([(60.0, 1.0)]), "b": pack([(61.0, 1.0)])}))
+    copies.apply(WindowWrite(W, 1, {"a": pack([(105.0, 1.0)])}), reply(2, asof=105.0, newest=105.0, grown={"a": 0}))
+    view = copies.apply(WindowWrite(W), reply(3, asof=122.0, newest=122.0))
+
+    assert view is not None
     assert set(view.series) == {"a"}
 
 
@@ -128,8 +159,8 @@ def test_who_looks_at_a_copy_is_not_disturbed_by_a_whole_one() -> None:
 
 def test_which_windows_hold_a_series_is_known() -> None:
     copies, other = WindowCopies(), spec("cpu_util", "cpu", name="v")
-    copies.apply(WindowWrite(W), reply(1, series={"a": POINT}))
-    copies.apply(WindowWrite(other), reply(1, series={"a": POINT, "a\x1fcpu": POINT}))
+    copies.apply(WindowWrite(W), reply(1, whole=True, series={"a": POINT}))
+    copies.apply(WindowWrite(other), reply(1, whole=True, series={"a": POINT, "a\x1fcpu": POINT}))
 
     assert set(copies.holding("cpu", "a", ())) == {W.window_id, other.window_id}
     assert list(copies.holding("cpu", "a", {W.window_id})) == [other.window_id]

@@ -2,6 +2,7 @@
 -- 16 bytes each: two little-endian doubles, Unix seconds and value, in time order, one per time.
 
 local POINT = 16
+local NO_LEAVES = {0, {}, {}}
 
 local function time_at(packed, position)
   return (struct.unpack('<d', packed, position))
@@ -107,19 +108,23 @@ local function values_of(key, names)
   return stored
 end
 
--- Points of the series that are in the window or find room there, each {name, stored, points}; names of the others.
+-- Points of the series that are in the window or find room there, each {name, stored, points, place among those asked};
+-- names of the others.
 local function admitted(key, ask, data, at)
-  local stored = values_of(key, ask.names)
+  local names, lengths = ask.names, ask.lengths
+  local stored = values_of(key, names)
   local taken, refused, room = {}, {}, nil
-  for i, name in ipairs(ask.names) do
-    local length = ask.lengths[i]
+  for i, name in ipairs(names) do
+    local length = lengths[i]
     if length > 0 then
       local present = stored[i]
       if not present then
         room = room or ask.max_series - redis.call('HLEN', key)
       end
       if present or room > 0 then
-        taken[#taken + 1] = {name = name, stored = present or '', points = string.sub(data, at, at + length - 1)}
+        taken[#taken + 1] = {
+          name = name, stored = present or '', points = string.sub(data, at, at + length - 1), place = i,
+        }
         if not present then
           room = room - 1
         end
@@ -132,11 +137,15 @@ local function admitted(key, ask, data, at)
   return taken, refused, at
 end
 
+-- The points of a series with those that are new; how many of these were too old; whether the others were all put
+-- behind those that were there.
 local function grown(series, cutoff, at_most)
   local points, left_out = series.points, 0
   if series.ordered and series.first > cutoff then
-    if series.stored == '' or series.first > last_time(series.stored) then
-      return trimmed(series.stored .. points, cutoff, at_most), 0
+    local last = series.stored == '' and -math.huge or last_time(series.stored)
+    if series.first > last then
+      -- who has the series in hand may have dropped it for its silence
+      return trimmed(series.stored .. points, cutoff, at_most), 0, last > cutoff
     end
   else
     points, left_out = newer(points, cutoff)
@@ -144,7 +153,7 @@ local function grown(series, cutoff, at_most)
       return nil, left_out
     end
   end
-  return trimmed(merged(series.stored, points), cutoff, at_most), left_out
+  return trimmed(merged(series.stored, points), cutoff, at_most), left_out, false
 end
 
 -- Takes out the series whose newest point is not newer than the measure that says they no longer match.
@@ -172,34 +181,63 @@ local function sweep(key, cutoff, gone)
   in_pieces('HDEL', key, silent)
 end
 
--- Names and packed points of what the caller lacks, the points added to `bodies`.
-local function lacking(key, whole, names, touched, bodies)
-  local found, lengths = {}, {}
-  local function add(name, packed)
-    found[#found + 1] = name
-    lengths[#lengths + 1] = #packed
-    bodies[#bodies + 1] = packed
-  end
-  if whole then
-    local all = redis.call('HGETALL', key)
-    for i = 1, #all, 2 do
-      add(all[i], all[i + 1])
+-- Makes windows due, or leaves those where they are that are due earlier.
+local function mark_windows(prefix, ids, due)
+  for from = 1, #ids, 500 do
+    local marks = {}
+    for i = from, math.min(from + 499, #ids) do
+      marks[#marks + 1], marks[#marks + 2] = due, 'window:' .. ids[i]
     end
-  else
-    for _, name in ipairs(names) do
-      if touched[name] then
-        add(name, touched[name])
-      end
-    end
+    redis.call('ZADD', prefix .. 'work', 'LT', unpack(marks))
   end
-  return found, lengths
 end
 
-local function write_window(prefix, now, ask, data, at, bodies)
+-- What is answered of a series that was written: how many points went from its front, where the caller knows the rest;
+-- that its points follow, or that there is nothing to say.
+local FOLLOWS, NOTHING = -1, -2
+
+-- All series of a window, for who does not have it in hand.
+local function whole_of(key, place, bodies)
+  local names, lengths = {}, {}
+  local all = redis.call('HGETALL', key)
+  for i = 1, #all, 2 do
+    names[#names + 1] = all[i]
+    lengths[#lengths + 1] = #all[i + 1]
+    bodies[#bodies + 1] = all[i + 1]
+  end
+  return {place, names, lengths}
+end
+
+-- What became of the series that were written: an answer for each name, the points of those that follow in `bodies`.
+local function told_of(ask, touched, answers, bodies, told, lengths)
+  for i, name in ipairs(ask.names) do
+    local packed, answer = touched[name], NOTHING
+    if packed then
+      answer = answers[i]
+      if answer == FOLLOWS then
+        lengths[#lengths + 1] = #packed
+        bodies[#bodies + 1] = packed
+      end
+    end
+    told[#told + 1] = answer
+  end
+end
+
+-- Has the keys of a window live on, unless nine tenths of that are left: when they end is written down with it.
+local function keep_alive(window, key, now, kept, ends, is_new)
+  if is_new or not ends or ends < now + 0.9 * kept then
+    redis.call('PEXPIRE', window, whole_number(kept * 1000))
+    redis.call('PEXPIRE', key, whole_number(kept * 1000))
+    redis.call('HSET', window, 'ends', exact(now + kept))
+  end
+end
+
+-- One write; what is said of it is put into `answer`.
+local function write_window(prefix, now, ask, data, at, bodies, answer)
   local window, key = prefix .. 'window:' .. ask.id, prefix .. 'points:' .. ask.id
-  local known = redis.call('HMGET', window, 'version', 'asof', 'newest', 'swept')
+  local known = redis.call('HMGET', window, 'version', 'asof', 'newest', 'swept', 'ends')
   local version, asof = tonumber(known[1]), tonumber(known[2]) or now
-  local newest, swept = tonumber(known[3]), tonumber(known[4]) or now
+  local newest, swept = tonumber(known[3]), tonumber(known[4])
   local whole = ask.held ~= version
   if not version then
     -- from the clock, so that a version never comes again after the window was forgotten
@@ -218,62 +256,107 @@ local function write_window(prefix, now, ask, data, at, bodies)
   end
 
   local cutoff = newest and math.min(newest, now) - ask.horizon or -math.huge
-  if ask.kept_from[1] then
-    cutoff = math.min(cutoff, ask.kept_from[1])
+  if newest then
+    cutoff = math.min(cutoff, ask.kept_from)
   end
-  local touched, old_names, old_counts, gone = {}, {}, {}, {}
+  local touched, answers, old_names, old_counts, gone, changes, is_new = {}, {}, {}, {}, {}, {}, false
   for _, series in ipairs(taken) do
-    local packed, left_out = grown(series, cutoff, ask.max_points)
-    touched[series.name] = packed
+    local packed, left_out, behind = grown(series, cutoff, ask.max_points)
+    if packed then
+      changes[#changes + 1], changes[#changes + 2] = series.name, packed
+      touched[series.name] = packed
+      is_new = is_new or series.stored == ''
+      answers[series.place] = FOLLOWS
+      if behind then
+        answers[series.place] = (#series.stored + #series.points - #packed) / POINT
+      end
+    end
     if left_out > 0 then
       old_names[#old_names + 1], old_counts[#old_counts + 1] = series.name, left_out
     end
   end
-  local changes = {}
-  for name, packed in pairs(touched) do
-    changes[#changes + 1], changes[#changes + 2] = name, packed
-  end
   in_pieces('HSET', key, changes)
   leave(key, ask, touched, gone)
-  if now - swept >= ask.sweep_interval then
-    swept = now
-    sweep(key, cutoff, gone)
+  local fields = {'version', whole_number(version + 1), 'asof', exact(math.max(asof, now))}
+  if newest ~= tonumber(known[3]) then
+    fields[5], fields[6] = 'newest', exact(newest)
   end
+  if not swept or now - swept >= ask.sweep_interval then
+    fields[#fields + 1], fields[#fields + 2] = 'swept', exact(now)
+    if swept then
+      sweep(key, cutoff, gone)
+    end
+  end
+  redis.call('HSET', window, unpack(fields))
+  keep_alive(window, key, now, ask.kept, tonumber(known[5]), is_new)
 
-  version, asof = version + 1, math.max(asof, now)
-  redis.call('HSET', window, 'version', whole_number(version), 'asof', exact(asof), 'newest',
-    newest and exact(newest) or '', 'swept', exact(swept))
-  redis.call('PEXPIRE', window, whole_number(ask.kept))
-  redis.call('PEXPIRE', key, whole_number(ask.kept))
-  due_at_latest(prefix, 'window:' .. ask.id, now + ask.mark_delay)
-  local names, lengths = lacking(key, whole, ask.names, touched, bodies)
-  local head = {version, asof, maybe(newest), whole, names, lengths, whole and {} or gone, old_names, old_counts, refused}
-  return head, at
+  answer.versions[ask.place], answer.times[ask.place] = version + 1, math.max(asof, now)
+  answer.newest[ask.place] = newest or -math.huge
+  if whole then
+    answer.wholes[#answer.wholes + 1] = whole_of(key, ask.place, bodies)
+    gone = {}
+  else
+    told_of(ask, touched, answers, bodies, answer.told, answer.lengths)
+  end
+  if #gone + #old_names + #refused > 0 then
+    answer.further[#answer.further + 1] = {ask.place, gone, old_names, old_counts, refused}
+  end
+  return at
 end
 
--- Each write: merges points, raises the version, marks the window as due. Heads of the answers, and all their points.
+-- {kinds, ids, held versions, kinds of each, numbers of series, their names, lengths of their points, leaves}: merges
+-- points, raises versions, and marks the windows as due. A kind is {horizon, most series, most points, seconds between
+-- two sweeps, seconds that it is kept, from when on points are kept whatever the horizon says}, a leave is {place of the window, names, times}.
+--
+-- Answers versions, times, newest points, what became of each series of those windows that the caller has in hand, the
+-- lengths of what follows of them, {place, names, lengths} of the windows that follow as a whole, {place, gone, too old,
+-- how many, refused} where there is any of these; and all points that follow, in this order of windows.
 register('write', function(keys, args)
-  local prefix, now, asks = asked(keys, args)
-  local heads, bodies, at = {}, {}, 1
-  for i, ask in ipairs(asks) do
-    heads[i], at = write_window(prefix, now, ask, args[3], at, bodies)
+  local prefix, now, asked_ = asked(keys, args)
+  local kinds, ids, helds, which, counts = asked_[1], asked_[2], asked_[3], asked_[4], asked_[5]
+  local all_names, all_lengths, leaves = asked_[6], asked_[7], {}
+  for _, each in ipairs(asked_[8]) do
+    leaves[each[1]] = each
   end
-  return {cmsgpack.pack(heads), table.concat(bodies)}
+  local answer = {versions = {}, times = {}, newest = {}, told = {}, lengths = {}, wholes = {}, further = {}}
+  local bodies, at, first = {}, 1, 0
+  for place, id in ipairs(ids) do
+    local kind, left = kinds[which[place]], leaves[place] or NO_LEAVES
+    local names, lengths = {}, {}
+    for i = 1, counts[place] do
+      names[i], lengths[i] = all_names[first + i], all_lengths[first + i]
+    end
+    first = first + counts[place]
+    local ask = {
+      place = place, id = id, held = helds[place], names = names, lengths = lengths, leaving = left[2], left_at = left[3],
+      horizon = kind[1], max_series = kind[2], max_points = kind[3], sweep_interval = kind[4], kept = kind[5],
+      kept_from = kind[6],
+    }
+    at = write_window(prefix, now, ask, args[3], at, bodies, answer)
+  end
+  mark_windows(prefix, ids, exact(now + asked_[9]))
+  local told = {
+    answer.versions, answer.times, answer.newest, answer.told, answer.lengths, answer.wholes, answer.further,
+  }
+  return {cmsgpack.pack(told), table.concat(bodies)}
 end)
 
 -- Each {id, version, next due}: takes the mark away or moves it, unless the window was written meanwhile; whoever did
 -- that has left a mark of its own.
 register('done', function(keys, args)
   local prefix, _, marks = asked(keys, args)
+  local moved, gone = {}, {}
   for _, mark in ipairs(marks) do
     local id, version, next_due = mark[1], mark[2], mark[3][1]
     if tonumber(redis.call('HGET', prefix .. 'window:' .. id, 'version')) == version then
       if next_due then
-        due_at(prefix, 'window:' .. id, next_due)
+        moved[#moved + 1], moved[#moved + 2] = exact(next_due), 'window:' .. id
       else
-        redis.call('ZREM', prefix .. 'work', 'window:' .. id)
+        gone[#gone + 1] = 'window:' .. id
       end
     end
   end
+  in_pieces('ZADD', prefix .. 'work', moved)
+  in_pieces('ZREM', prefix .. 'work', gone)
   return ''
 end, {'allow-oom'})

@@ -94,14 +94,22 @@ local function put_in_force(prefix, key, now, ask, limits)
   end
 end
 
+-- Why a verdict is not put in force that was made of a record at the expected version; nothing where it is.
+local function refusal(stale, expected, version)
+  if stale then
+    return STALE
+  end
+  if expected ~= version then
+    return RETRY
+  end
+end
+
 local function accept(prefix, now, ask, lease, limits)
   local key = prefix .. 'alarm:' .. ask.id
   local version, record, stale = stored_alarm(key, ask)
-  if stale then
-    return {STALE, '', {}}
-  end
-  if ask.expected ~= version then
-    return {RETRY, record, {}}
+  local refused = refusal(stale, ask.expected, version)
+  if refused then
+    return {refused, refused == RETRY and record or '', {}}
   end
   if ask.removed then
     redis.call('DEL', key)
@@ -124,6 +132,25 @@ register('accept', function(keys, args)
   local lease, limits, answers = ask[1], ask[2], {}
   for i, acceptance in ipairs(ask[3]) do
     answers[i] = accept(prefix, now, acceptance, lease, limits)
+  end
+  return cmsgpack.pack(answers)
+end)
+
+-- {ids, expected versions, windows, their versions}: notes looks at one window each that change nothing. Answers those
+-- that are not in force: {place, why, record}.
+register('note', function(keys, args)
+  local prefix, now, ask = asked(keys, args)
+  local expected, windows, versions, at, answers = ask[2], ask[3], ask[4], ' ' .. whole_number(now), {}
+  for i, id in ipairs(ask[1]) do
+    local key, field = prefix .. 'alarm:' .. id, 'window:' .. windows[i]
+    local known = redis.call('HMGET', key, 'version', field)
+    local stale = known[2] and versions[i] < tonumber(string.match(known[2], '^%S+'))
+    local refused = refusal(stale, expected[i], tonumber(known[1]) or 0)
+    if refused then
+      answers[#answers + 1] = {i, refused, refused == RETRY and redis.call('HGET', key, 'record') or ''}
+    elseif redis.call('HSET', key, field, whole_number(versions[i]) .. at) > 0 and redis.call('HLEN', key) > NOTED then
+      forget_old_looks(key, now)
+    end
   end
   return cmsgpack.pack(answers)
 end)
