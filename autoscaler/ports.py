@@ -848,10 +848,10 @@ class Store(Protocol):
     ) -> Seating:
         """Take a share of some seats for ``lease`` seconds, and be counted as long among those who share them.
 
-        All have as many, and nobody has a seat twice. A seat is free when it was let go of, or when its lease has run
-        out; whoever was not counted until now gets only what was let go of, since the others come as soon after an
-        outage. A seat that is stored and was not asked for is given to whoever has some of those that were, or asked
-        for none at all, one at a time.
+        All who ask for the same have as many, and nobody has a seat twice. A seat is free when it was let go of, or
+        when its lease has run out; whoever was not counted until now gets only what was let go of, since the others
+        come as soon after an outage. A seat that is stored and was not asked for is given to whoever has some of those
+        that were, or asked for none at all, one at a time.
 
         Args:
             seats: all there are to be, the same for every replica.

@@ -1893,11 +1893,21 @@ class TestSeats:
         assert list((await sat(bench.other, "b", "s3", "s4")).mine) == []
 
     async def test_what_is_kept_stays_though_the_store_has_forgotten_it(self, bench: Bench) -> None:
-        await sat(bench.store, "a", seats=[])
+        await sat(bench.store, "a", seats=["s1", "s2"])
         kept = await sat(bench.other, "b", "s3", "s4")
 
-        assert (list(kept.mine), kept.share) == (["s3", "s4"], 2)
-        assert list((await sat(bench.store, "a")).mine) == ["s1", "s2"]
+        assert (list(kept.mine), list(kept.elsewhere)) == (["s3", "s4"], ["s1", "s2"])
+
+    async def test_who_asks_for_others_takes_nobody_s_share(self, bench: Bench) -> None:
+        """One that is rolled out with another number of seats would else wait for those that wait for it."""
+        old = await settled(bench, ["a", "b"], ["old"])
+        new = await sat(bench.other, "c")
+        none = await sat(bench.store, "d", seats=[])
+        second = await sat(bench.other, "e")
+
+        assert (list(new.mine), new.share) == (ALL_SEATS, 4)
+        assert (none.share, second.share) == (0, 2)
+        assert await settled(bench, ["a", "b"], ["old"], **old) == old
 
     async def test_who_rises_has_none_and_is_not_counted(self, bench: Bench) -> None:
         has = await settled(bench, ["a", "b"])

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from autoscaler.adapters.sources import streams
+from autoscaler.adapters.sources.amqp import AmqpSource
 from autoscaler.adapters.sources.streams import StreamSource
 from autoscaler.ports import Source
 from tests.contract.held import Held
@@ -123,6 +124,22 @@ async def test_a_stream_that_is_there_is_taken_as_it_is(bus: StreamBus) -> None:
     source, _ = anew(bus, 8, max_bytes=1_000_000, ttl=60)
 
     assert await taken(source, 2) == [8, 9]
+
+
+async def test_a_queue_that_is_no_stream_is_told_of_and_keeps_what_it_has(rabbit: RabbitServer) -> None:
+    bus = StreamBus(rabbit)
+    queue = AmqpSource(rabbit.url, now=now, queue=bus.id, exchange=bus.id)
+    await introduce(queue)
+    await bus.publish([measure(1)])
+    with capture_logs() as logs:
+        async with listening(bus.source()) as deliveries, asyncio.TaskGroup() as group:
+            first = group.create_task(anext(deliveries))
+            await until(lambda: len(logs) > 0)
+            first.cancel()
+
+    assert [entry["event"] for entry in logs] == ["source refused"]
+    assert "invalid arg 'x-stream-offset' for queue" in logs[0]["error"]
+    assert await taken(queue, 1) == [1]
 
 
 async def test_another_stream_of_the_same_name_is_told_of(bus: StreamBus, monkeypatch: pytest.MonkeyPatch) -> None:

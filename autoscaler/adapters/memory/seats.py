@@ -18,6 +18,7 @@ class Hall:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._sitters: dict[str, float] = {}
+        self._asks: dict[str, tuple[str, ...]] = {}
         self._seats: dict[str, tuple[str, float]] = {}  # whose, "" for nobody's, and until when
         self._positions: dict[str, int] = {}
 
@@ -35,7 +36,7 @@ class Hall:
         """Take a share."""
         now = self._clock()
         known = self._sitters.get(replica, 0.0) > now
-        self._sitters[replica] = now + lease
+        self._sitters[replica], self._asks[replica] = now + lease, tuple(seats)
         self._sitters = {name: until for name, until in self._sitters.items() if until > now}
         for seat, position in positions.items():
             if self._holder(seat) in ("", replica):
@@ -93,7 +94,8 @@ class Hall:
 
     def _share(self, replica: str, seats: Sequence[str]) -> int:
         """As many as everybody's, and of those that are left over one each for who has one already, then by name."""
-        each, left = divmod(len(seats), len(self._sitters))
+        sitters = [name for name in self._sitters if self._asks[name] == self._asks[replica]]
+        each, left = divmod(len(seats), len(sitters))
         counts = Counter(self._holder(seat) for seat in seats)
-        ranked = sorted(self._sitters, key=lambda name: (counts[name] <= each, name))
+        ranked = sorted(sitters, key=lambda name: (counts[name] <= each, name))
         return each + (ranked.index(replica) < left)

@@ -3,9 +3,9 @@
 --   `audit`          stream of changes by somebody's word
 --   `replicas`       sorted set by the time of the last heartbeat; `heartbeats` hash: replica -> what it said
 --   `freezes`        how many freezes there were
---   `sitters`        sorted set of those who share seats, by the end of their leases
+--   `sitters`        sorted set of those who share seats, by the end of their leases; `asks` hash: sitter -> which it shares
 --   `seats`          hash: seat -> whose it is, "" for nobody's; `seated` sorted set by the end of the leases of seats:
---                    these three are those of MQTT, and behind `BUS:` there are those of every other bus
+--                    these four are those of MQTT, and behind `BUS:` there are those of every other bus
 --   `BUS:positions`  hash: seat -> how far it was reached
 --   `declarations`   hash: generation and documents in force; `generations` list of all that were, newest first
 
@@ -163,8 +163,17 @@ register('sit', function(keys, args)
   local name, lease, wanted, keep, cleared, left = ask[1], ask[2], ask[3], ask[4], ask[5], ask[6]
   local known = tonumber(redis.call('ZSCORE', hall .. 'sitters', name) or 0) > now
   redis.call('ZADD', hall .. 'sitters', exact(now + lease), name)
+  in_pieces('HDEL', hall .. 'asks', redis.call('ZRANGEBYSCORE', hall .. 'sitters', '-inf', exact(now)))
   redis.call('ZREMRANGEBYSCORE', hall .. 'sitters', '-inf', exact(now))
-  local sitters = redis.call('ZRANGE', hall .. 'sitters', 0, -1)
+  local asks = table.concat(wanted, '\n')
+  redis.call('HSET', hall .. 'asks', name, asks)
+  local sitters = {}
+  for _, sitter in ipairs(redis.call('ZRANGE', hall .. 'sitters', 0, -1)) do
+    -- a version that does not say what it asks for counts with all
+    if (redis.call('HGET', hall .. 'asks', sitter) or asks) == asks then
+      sitters[#sitters + 1] = sitter
+    end
+  end
   local holders, untils, ran_out = seats_of(hall, now)
   for _, reached in ipairs(ask[8]) do
     local seat, position = reached[1], reached[2]
@@ -254,6 +263,7 @@ register('rise', function(keys, args)
   for _, bus in ipairs(ask[2]) do
     local hall = hall_of(prefix, bus)
     redis.call('ZREM', hall .. 'sitters', ask[1])
+    redis.call('HDEL', hall .. 'asks', ask[1])
     for seat, holder in pairs(seats_of(hall, now)) do
       if holder == ask[1] then
         seat_is(hall, seat, '', now)
