@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -54,13 +54,19 @@ class Controller:
         folder: for its files.
         settings: as of :class:`ControllerProcess`, for its sources.
         alarms: declared in a file, beside the marker.
+        beside: one whose Redis is used; None for one of its own.
     """
 
     def __init__(
-        self, name: str, folder: Path, settings: dict[str, str], alarms: Iterable[dict[str, Any]] = ()
+        self,
+        name: str,
+        folder: Path,
+        settings: dict[str, str],
+        alarms: Iterable[dict[str, Any]] = (),
+        beside: Controller | None = None,
     ) -> None:
         self.name = name
-        self.redis = RedisServer()
+        self.redis = RedisServer() if beside is None else beside.redis
         self._folder = folder / name
         (self._folder / "rules").mkdir(parents=True)
         (self._folder / "rules" / "bench.yaml").write_text(rules([marker(), *alarms]))
@@ -78,14 +84,15 @@ class Controller:
         settings: dict[str, str],
         definitions: Iterable[Definition] = (),
         alarms: Iterable[dict[str, Any]] = (),
+        beside: Controller | None = None,
     ) -> AsyncIterator[Controller]:
         """One that is ready, and stands still.
 
         Args:
             definitions: of alarms that were made through the API before it starts.
         """
-        controller = cls(name, folder, settings, alarms)
-        with controller.redis:
+        controller = cls(name, folder, settings, alarms, beside)
+        with controller.redis if beside is None else nullcontext():
             await define(controller.redis.url, definitions)
             controller.store = RedisStore(controller.redis.url)
             controller._process = ControllerProcess(
