@@ -29,7 +29,7 @@ SECONDS ?= 60
 # where Python may not keep what it has compiled, each start of pytest compiles all tests anew, for ten seconds or more
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-heat quick service servers image check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos fuzz audit bench bench-aodh bench-step docs clean
+.PHONY: help setup run test test-heat quick service servers image check lint types arch fmt oracle keystone ceilometer aodh aodhclient schemathesis shadow peers chaos fuzz audit bench bench-aodh bench-plots bench-step docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -167,6 +167,9 @@ bench-step: setup servers ## From a load step to a serving member, in its parts 
 soak: SECONDS = 3600
 soak: setup servers ## An hour at a steady rate past hours, nights and a leap day, with floods (SECONDS=3600 RATE=200 OUT=FOLDER of the plots)
 	$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) $(if $(OUT),--out $(OUT))
+
+bench-plots: setup servers ## How the cost of a measure grows with series, alarms, members, periods, controllers (ONLY=series OUT=docs/performance)
+	$(BIN)/python -m bench.growth $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out $(OUT))
 
 bench: setup servers ## How fast it is, held against the same brokers and Redis doing nothing (ROUNDS=5 ONLY=batches JSON=FILE FLAME=FILE)
 	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON)) \
