@@ -35,6 +35,7 @@ import yaml
 
 from autoscaler.demo.bus import Bus, Measure, measure
 from autoscaler.demo.queue import JobQueue
+from bench.beside.systems import ANEW
 from tests.e2e.controller import ControllerProcess
 from tests.servers import MosquittoServer, RedisServer, free_port
 
@@ -174,8 +175,8 @@ class Trials:
             measuring = tasks.create_task(gauge.run())
             await asyncio.sleep(3)  # what was measured before has arrived
             for number in range(self.course.trials):
-                if number:
-                    await asyncio.sleep(self.draw.uniform(0, self.course.interval))
+                if number:  # a granule in which the group was resized itself is left out, as `stale data`
+                    await asyncio.sleep(self.draw.uniform(1, 2) * self.course.interval)
                 async with asyncio.timeout(2 * self.course.interval + DEADLINE):
                     self.found.append(await self._tried(gauge))
                 print(f"  {self.name}: {' '.join(f'{k} {v:.3f}' for k, v in self.found[-1].items())}", flush=True)
@@ -245,7 +246,9 @@ async def world(courses: Sequence[Course], servers: ExitStack, folder: Path) -> 
         controller = ControllerProcess(folder, port=free_port(), settings=settings, options=files)
         with controller, Bus(mosquitto.port, "step", hear) as bus:
             await asyncio.to_thread(controller.until_ready)
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{controller.port}", timeout=30) as api:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{controller.port}", timeout=30, limits=ANEW
+            ) as api:
                 yield World(folder, bus, api, arrivals, heard)
             controller.end()
 

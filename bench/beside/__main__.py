@@ -27,7 +27,7 @@ import httpx
 import psutil
 
 from bench.beside.plan import AGENTS, THRESHOLD, Plan
-from bench.beside.systems import METRIC, PROJECT, Contestant, System, at_a_time
+from bench.beside.systems import ANEW, METRIC, PROJECT, Contestant, System, at_a_time
 from bench.beside.usage import Usage, usage
 from tests.aodh_server import PYTHON
 from tests.receiver import Receiver, answering, receiver
@@ -147,7 +147,7 @@ async def measured(contestant: Contestant, plan: Plan) -> Found:
     """Start it, let it run, and look."""
     async with contestant.running(plan) as system, noting() as (hook, told):
         traffic = Traffic(plan, system)
-        client = httpx.AsyncClient(base_url=system.alarming, headers=HEADERS, timeout=60)
+        client = httpx.AsyncClient(base_url=system.alarming, headers=HEADERS, timeout=60, limits=ANEW)
         async with client, asyncio.TaskGroup() as tasks:
             running = tasks.create_task(traffic.run())
             began = time.time()

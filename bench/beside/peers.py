@@ -12,6 +12,9 @@ from tests.servers import RabbitServer, RedisServer
 STAYING: Final = "import os, runpy, sys; del os.setsid, sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
 """Runs a program in the session of whoever starts it, so that it ends with it; by itself it would leave for its own."""
 
+START_SECONDS: Final = 300.0
+"""Five processes that import as much as Gnocchi does take their time on a busy machine."""
+
 
 def command(program: str, config: Path) -> list[str]:
     """One of OpenStack's programs."""
@@ -25,6 +28,8 @@ class WholeGnocchi(GnocchiServer):
         redis: where measures are kept and where workers hear of new ones, looking each second besides; without it all
             is as it is by default: files, looked at once a minute.
     """
+
+    start_seconds = START_SECONDS
 
     def __init__(self, maria: MariaServer, redis: RedisServer | None) -> None:
         super().__init__(maria)
@@ -50,6 +55,8 @@ class WholeAodh(AodhServer):
     Args:
         evaluator: its section of the configuration.
     """
+
+    start_seconds = START_SECONDS
 
     def __init__(self, maria: MariaServer, gnocchi: GnocchiServer, rabbit: RabbitServer, evaluator: str) -> None:
         super().__init__(maria, gnocchi)

@@ -21,6 +21,8 @@ from tests.e2e.controller import ControllerProcess
 from tests.mariadb_server import MariaServer
 from tests.servers import RabbitServer, RedisServer, free_port
 
+ANEW = httpx.Limits(max_keepalive_connections=0)
+"""Nobody is asked over a connection that they may be about to close."""
 METRIC = "memory.usage"
 PROJECT = "compared"
 WORKERS = 8
@@ -81,7 +83,7 @@ class Contestant:
         redis = servers.enter_context(RedisServer(None, "--appendonly", "yes")) if self.hurried else None
         gnocchi = servers.enter_context(WholeGnocchi(maria, redis))
         aodh = servers.enter_context(WholeAodh(maria, gnocchi, rabbit, self.evaluator or ""))
-        client = httpx.AsyncClient(base_url=gnocchi.url, auth=(OPERATOR, ""), timeout=60)
+        client = httpx.AsyncClient(base_url=gnocchi.url, auth=(OPERATOR, ""), timeout=60, limits=ANEW)
         await clients.enter_async_context(client)
         await _known(client, plan)
 
