@@ -35,10 +35,10 @@ async def due(world: World) -> list[Measured]:
     found, stored = Measured(BY_KEY["due"]), Measured(BY_KEY["stored"])
     series = names(SERIES)
     definitions = (of_resource(number, each, periods=PERIODS) for number, each in enumerate(series))
-    settings = {"AMQP_URL": world.rabbit.url, "AMQP_EXCHANGE": "due", "AMQP_QUEUE": "due"}
+    settings = {"AMQP_URL": world.amqp, "AMQP_EXCHANGE": "due", "AMQP_QUEUE": "due"}
     async with AsyncExitStack() as stack:
         ours = await stack.enter_async_context(Controller.running("due", world.folder, settings, definitions))
-        publisher = await stack.enter_async_context(AmqpPublisher.connected(world.rabbit.url, "due"))
+        publisher = await stack.enter_async_context(AmqpPublisher.connected(world.amqp, "due"))
         filling = batched(measures(series, SERIES * POINTS, seconds=MINUTES * 60.0), BATCH)
         await Race(publisher, [ours]).run(filling)
         server = stack.enter_context(redis.Redis(port=ours.redis.port))

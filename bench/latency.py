@@ -108,7 +108,7 @@ async def latency(world: World) -> list[Measured]:
     """Rounds of both, in turns."""
     p50, p99 = Measured(BY_KEY["p50"]), Measured(BY_KEY["p99"])
     definitions = [of_resource(number, each) for number, each in enumerate(names(QUIET))]
-    settings = {"AMQP_URL": world.rabbit.url, "AMQP_EXCHANGE": "latency", "AMQP_QUEUE": "latency"}
+    settings = {"AMQP_URL": world.amqp, "AMQP_EXCHANGE": "latency", "AMQP_QUEUE": "latency"}
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(Receiver())
         switches = [switch(f"switch-{n}", "flip", f"switch-{n}", [receiver.hook]) for n in range(SWITCHES)]
@@ -116,10 +116,10 @@ async def latency(world: World) -> list[Measured]:
             Controller.running("latency", world.folder, settings, definitions, switches)
         )
         theirs = await stack.enter_async_context(
-            Reference.running("post", world.rabbit.url, "latency-reference", receiver.hook)
+            Reference.running("post", world.amqp, "latency-reference", receiver.hook)
         )
         streams = {
-            who: Stream(await stack.enter_async_context(AmqpPublisher.connected(world.rabbit.url, exchange)), receiver)
+            who: Stream(await stack.enter_async_context(AmqpPublisher.connected(world.amqp, exchange)), receiver)
             for who, exchange in ((ours, "latency"), (theirs, "latency-reference"))
         }
         for number in range(world.rounds + 1):

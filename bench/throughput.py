@@ -59,7 +59,7 @@ def _over_groups(count: int) -> Iterator[Definition]:
 
 def _amqp(world: World, name: str) -> dict[str, str]:
     """Settings for a controller with an exchange and a queue of its own."""
-    return {"AMQP_URL": world.rabbit.url, "AMQP_EXCHANGE": name, "AMQP_QUEUE": name}
+    return {"AMQP_URL": world.amqp, "AMQP_EXCHANGE": name, "AMQP_QUEUE": name}
 
 
 async def amqp(world: World) -> list[Measured]:
@@ -69,9 +69,9 @@ async def amqp(world: World) -> list[Measured]:
             Controller.running("amqp-ours", world.folder, _amqp(world, "single"), _own(names(FEW)))
         )
         theirs = await stack.enter_async_context(
-            Reference.running("amqp", world.rabbit.url, "single", "single-reference")
+            Reference.running("amqp", world.amqp, "single", "single-reference")
         )
-        publisher = await stack.enter_async_context(AmqpPublisher.connected(world.rabbit.url, "single"))
+        publisher = await stack.enter_async_context(AmqpPublisher.connected(world.amqp, "single"))
         return [await _against(world, "amqp", ours, theirs, Race(publisher, [theirs, ours]))]
 
 
@@ -112,7 +112,7 @@ async def batches(world: World) -> list[Measured]:
             ours = await stack.enter_async_context(
                 Controller.running(name, world.folder, _amqp(world, name), definitions)
             )
-            publisher = await stack.enter_async_context(AmqpPublisher.connected(world.rabbit.url, name))
+            publisher = await stack.enter_async_context(AmqpPublisher.connected(world.amqp, name))
             races[name] = (ours, Race(publisher, [ours]), messages, Sizes(first, 1000))
         for number in range(world.rounds + 1):
             rates = {}
@@ -136,7 +136,7 @@ async def alarms(world: World) -> list[Measured]:
     messages, sizes = _of_groups(SERIES // WATCHED, WATCHED), Sizes(20_000, 1000)
     others = (of_resource(WATCHED + number, f"other-{number}") for number in range(MANY - WATCHED))
     async with AsyncExitStack() as stack:
-        publisher = await stack.enter_async_context(AmqpPublisher.connected(world.rabbit.url, "stream"))
+        publisher = await stack.enter_async_context(AmqpPublisher.connected(world.amqp, "stream"))
         # each with a queue of its own at the one exchange
         few, many = [
             await stack.enter_async_context(

@@ -32,6 +32,11 @@ class World:
         """A broker for AMQP."""
         return self.servers.enter_context(RabbitServer())
 
+    @property
+    def amqp(self) -> str:
+        """Its URL, for who may stand still for long."""
+        return f"{self.rabbit.url}?heartbeat=0"
+
     @cached_property
     def mosquitto(self) -> MosquittoServer:
         """A broker for MQTT."""

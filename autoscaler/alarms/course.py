@@ -58,7 +58,7 @@ class Look(msgspec.Struct):
     @property
     def has_policies(self) -> bool:
         """Whether the present state calls a policy."""
-        return any(action.startswith(POLICY_SCHEME) for action in self.alarm.actions(self.record.state))
+        return calls_policies(self.alarm, self.record.state)
 
 
 BY_HAND = 60.0
@@ -123,6 +123,11 @@ def _adopt_definition(look: Look) -> None:
     if repeats != (look.record.repeat_at is not None):
         # asked for, or no longer, without a word about the rule
         look.change(repeat_at=look.now + alarm.repeat_interval if repeats else None)
+
+
+def calls_policies(alarm: Alarm, state: AlarmState) -> bool:
+    """Whether a state of an alarm calls a policy."""
+    return any(action.startswith(POLICY_SCHEME) for action in alarm.actions(state))
 
 
 def may_call_policies(alarm: Alarm) -> bool:

@@ -152,6 +152,20 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return self.evaluation_periods + (2 if treated else 1)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is no more than a threshold on aligned granules, which counts as soon as it is passed."""
+        return not (
+            self.window is WindowKind.SLIDING
+            or self.in_order
+            or self.hold_for
+            or self.keep_firing_for
+            or self.rate_of_aggregate
+            or self.datapoints_to_alarm is not None
+            or self.treat_missing_data is not None
+            or not (self.single or self.outage is OnOutage.BELIEVE)
+        )
+
+    @property
     def in_order(self) -> bool:
         """Whether every boundary is evaluated, and nothing between two of them."""
         return self.evaluate is EvaluateWhen.BOUNDARY and self.window is WindowKind.ALIGNED

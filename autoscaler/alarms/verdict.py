@@ -87,8 +87,8 @@ def _as_aodh(rule: Rule, granules: Sequence[Granule], state: AlarmState) -> Asse
     if len(values) < rule.evaluation_periods:
         too_few = TooFew(f"{rule.evaluation_periods} datapoints are unknown")
         return Assessment(too_few, 0, values, evidence, missing=True)
-    outside = [_is_outside(rule, value, state) for value in values]
-    return Assessment(_agreement(outside), sum(outside), values, evidence, missing=False)
+    outside = [is_outside(rule, value, state) for value in values]
+    return Assessment(agreement(outside), sum(outside), values, evidence, missing=False)
 
 
 def assess_observation(rule: PrometheusRule, seen: Observation, now: float) -> Assessment:
@@ -107,20 +107,21 @@ def assess_observation(rule: PrometheusRule, seen: Observation, now: float) -> A
             values = [sample.value for sample in samples]
             outside = [bool(COMPARISONS[rule.comparison_operator](value, rule.threshold)) for value in values]
             evidence = Evidence(begins=now, ends=now, reporting=(len(values),), fullest=len(values))
-            return Assessment(_agreement(outside), sum(outside), values, evidence, missing=False)
+            return Assessment(agreement(outside), sum(outside), values, evidence, missing=False)
         case PoolMembers():
             raise AssertionError("a load balancer was asked in place of a Prometheus server")
         case _:
             assert_never(seen)
 
 
-def _agreement(outside: Sequence[bool]) -> Verdict:
+def agreement(outside: Sequence[bool]) -> Verdict:
+    """What values mean of which each is outside the threshold or not, oldest first, at least one."""
     newest = AlarmState.ALARM if outside[-1] else AlarmState.OK
     return Certain(newest) if len(set(outside)) == 1 else Mixed(newest)
 
 
 def _with_missing_treated(rule: Rule, granules: Sequence[Granule], state: AlarmState) -> Assessment:
-    slots = [None if granule.value is None else _is_outside(rule, granule.value, state) for granule in granules]
+    slots = [None if granule.value is None else is_outside(rule, granule.value, state) for granule in granules]
     judgement = judged(
         slots,
         periods=rule.evaluation_periods,
@@ -153,7 +154,7 @@ def _verdict(judgement: Judgement, rule: Rule) -> Verdict:
             return Certain(state)
 
 
-def _is_outside(rule: Rule, value: float, state: AlarmState) -> bool:
+def is_outside(rule: Rule, value: float, state: AlarmState) -> bool:
     """Whether a value is beyond the threshold, or, in ``alarm``, has not yet come back past the recovery threshold."""
     recovering = state is AlarmState.ALARM and rule.recovery_threshold is not None
     limit = rule.recovery_threshold if recovering else rule.threshold

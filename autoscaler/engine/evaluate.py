@@ -215,6 +215,8 @@ class Evaluator:
         asof: float,
     ) -> Outcome:
         alarm = look.alarm
+        if isinstance(alarm.rule, Rule) and not members:
+            return self._warned_of(alarm, evaluate(alarm, before, next(iter(look.views.values())), sources))
         leaves = leaves_of(alarm.rule)
         views: dict[int, WindowView] = {}
         for number, window_id in enumerate(look.leaf_windows):
@@ -237,6 +239,9 @@ class Evaluator:
                 raise AssertionError(f"{alarm.type} alarms have no windows")
             case _:
                 assert_never(alarm.rule)
+        return self._warned_of(alarm, outcome)
+
+    def _warned_of(self, alarm: Alarm, outcome: Outcome) -> Outcome:
         if outcome.as_aligned and alarm.alarm_id not in self._warned:
             self._warned.add(alarm.alarm_id)
             log.warning("sliding window taken as aligned", alarm=alarm.name)

@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from autoscaler.alarms import evaluation
 from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState, LeafRecord
 from autoscaler.alarms.composite import evaluate_composite, resolved
 from autoscaler.alarms.evaluation import Consideration, Repetition, Sources, Transition, evaluate
@@ -115,6 +116,58 @@ def played(watch: Watch, arriving: list[Arrival]) -> None:
         watch.report(arrival.value, at=arrival.stamped, by=arrival.by)
         watch.look(arrival.at, late=arrival.stamped)
         assert watch.outcome.next_due is None or watch.outcome.next_due > arrival.at
+
+
+class ComparedWatch(Watch):
+    """One that is looked at by the short way and by the long one.
+
+    Attributes:
+        short: how many looks the short way was enough for.
+    """
+
+    short = 0
+
+    def look(self, now: float, *, late: float | None = None) -> Sequence[Happening]:
+        view = a_view({name: points.items() for name, points in self.points.items()}, now=now, late=late)
+        assert isinstance(self.alarm.rule, Rule)
+        short = evaluation._unmoved(self.alarm, self.alarm.rule, self.record, view)
+        if short is not None:
+            assert short == evaluation._moved(self.alarm, self.alarm.rule, self.record, view, self.sources)
+            self.short += 1
+        return super().look(now, late=late)
+
+
+@st.composite
+def compared(draw: st.DrawFn) -> tuple[ComparedWatch, list[Arrival]]:
+    watch, arriving = draw(watched())
+    assert isinstance(watch.alarm.rule, Rule)
+    if draw(st.booleans()):  # half of them such that the short way may do
+        rule = msgspec.structs.replace(
+            watch.alarm.rule,
+            window=WindowKind.ALIGNED,
+            evaluate=draw(st.sampled_from([EvaluateWhen.SETTLED, EvaluateWhen.MEASURE])),
+            hold_for=0.0,
+            keep_firing_for=0.0,
+            datapoints_to_alarm=None,
+            treat_missing_data=None,
+        )
+        return ComparedWatch(an_alarm(rule, alarm_actions=("http://x",)), watch.sources), arriving
+    return ComparedWatch(watch.alarm, watch.sources), arriving
+
+
+@settings(deadline=None)
+@given(compared())
+def test_the_short_way_comes_to_what_the_long_one_does(given_: tuple[ComparedWatch, list[Arrival]]) -> None:
+    played(*given_)
+
+
+def test_the_short_way_is_enough_while_the_state_lasts() -> None:
+    watch = ComparedWatch(an_alarm(a_rule(window=WindowKind.ALIGNED, granularity=10.0)))
+    for second in range(100):
+        watch.report(1.0, at=EPOCH + second)
+        watch.look(EPOCH + second)
+
+    assert watch.short > 50
 
 
 @unhurried
