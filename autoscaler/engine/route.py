@@ -315,9 +315,13 @@ class Router:
         if metric is None:
             return NOWHERE
         self._routed += 1
-        if self._routed > SILENT_ROUNDS * max(self._remembered, LEAST_ROUND):
+        if self._routed > SILENT_ROUNDS * LEAST_ROUND and self._routed > SILENT_ROUNDS * self._remembered:
             self._forget_older_places()
         key = (measure.project_id, measure.resource_id)
+        # nearly always here, so this is all there is to most measures
+        known = metric.places.get(key)
+        if known is not None and known.metadata == measure.metadata:
+            return known.route
         known = metric.place(key)
         if known is None:
             if self._remembered >= REMEMBERED_SERIES:

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 _Answer = TypeVar("_Answer")
 
-BATCH_LIMIT = 20_000
+BATCH_LIMIT = 50_000
 """Measures in one write; what has arrived beyond that waits for the next."""
 IDLE_POLL = 0.5
 """Seconds between two looks for work that others may have left."""

@@ -26,7 +26,7 @@ REFUSED_DELAY: Final = 30.0
 """Seconds before asking again where the answer was no: credentials and permissions are mended by people."""
 STEADY: Final = 5.0
 """Seconds that a link must have stood to count as good; one that falls at once is made again ever more slowly."""
-TAKEN_BYTES: Final = 1024 * 1024
+TAKEN_BYTES: Final = 4 * 1024 * 1024
 """Of messages that are taken together, but for the last of them: decoded they are ten times as much, and nothing else
 is done meanwhile."""
 
