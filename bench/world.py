@@ -35,7 +35,7 @@ class World:
     @property
     def amqp(self) -> str:
         """Its URL, for who may stand still for long."""
-        return f"{self.rabbit.url}?heartbeat=0"
+        return f"{self.rabbit.url}?heartbeat=600"
 
     @cached_property
     def mosquitto(self) -> MosquittoServer:
