@@ -45,18 +45,22 @@ async def measured(world: World, only: list[str]) -> list[Measured]:
     for keys, measure in MEASURING.items():
         if not only or set(keys) & set(only):
             print(", ".join(keys), flush=True)
-            found += await measure(world)
+            try:
+                found += await measure(world)
+            except TimeoutError as error:  # what else was measured is not lost
+                print(f"  not measured: {error}", flush=True)
     return sorted(found, key=lambda each: ROWS.index(each.row))
 
 
-def main() -> None:
-    """The command."""
+def main() -> int:
+    """The command; 1 where some row could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="of each row, beside the one to warm up")
     parser.add_argument("--only", nargs="*", default=[], choices=sorted(BY_KEY), metavar="ROW", help=", ".join(BY_KEY))
     parser.add_argument("--json", type=Path, help="file for the figures of every round")
     parser.add_argument("--flame", type=Path, help="file for a flame graph of the controller in the row `batches`")
     asked = parser.parse_args()
+    load = psutil.getloadavg()[0]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nobody is left behind
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as servers:
         world = World(Path(folder), asked.rounds, servers, asked.flame)
@@ -67,10 +71,13 @@ def main() -> None:
             "cores": psutil.cpu_count(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30),
             "python": platform.python_version(),
+            "programs_that_want_a_core": round(load, 1),
         }
         rows = [each.document() for each in found]
         asked.json.write_text(json.dumps({"machine": machine, "rounds": asked.rounds, "rows": rows}, indent=1) + "\n")
+    wanted = {key for keys in MEASURING if not asked.only or set(keys) & set(asked.only) for key in keys}
+    return 0 if {each.row.key for each in found} == wanted else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

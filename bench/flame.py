@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,21 +18,24 @@ PATHS: Final = re.compile(r"(?:/[\w.+-]+)*/(?=autoscaler/|site-packages/|lib/pyt
 
 
 @contextmanager
-def graph(path: Path | None, pid: int, seconds: float) -> Iterator[None]:
-    """Have py-spy look at a process meanwhile, for so many seconds at most; does nothing where there is no path."""
+def graph(path: Path | None, pid: int) -> Iterator[None]:
+    """Have py-spy look at a process meanwhile; does nothing where there is no path."""
     if path is None:
         yield
         return
     recorder = subprocess.Popen(
         [
             str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), "--rate", str(RATE),
-            "--duration", str(max(1, round(seconds))), "--output", str(path), "--format", "flamegraph", "--nonblocking",
+            "--output", str(path), "--format", "flamegraph", "--nonblocking",
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )  # fmt: skip
-    yield
-    _, said = recorder.communicate(timeout=120)
+    try:
+        yield
+    finally:
+        recorder.send_signal(signal.SIGINT)  # then it draws
+        _, said = recorder.communicate(timeout=120)
     if recorder.returncode:
         raise RuntimeError(f"py-spy: {said.decode()}")
     path.write_text(PATHS.sub("", path.read_text()))

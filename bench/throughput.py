@@ -68,9 +68,7 @@ async def amqp(world: World) -> list[Measured]:
         ours = await stack.enter_async_context(
             Controller.running("amqp-ours", world.folder, _amqp(world, "single"), _own(names(FEW)))
         )
-        theirs = await stack.enter_async_context(
-            Reference.running("amqp", world.amqp, "single", "single-reference")
-        )
+        theirs = await stack.enter_async_context(Reference.running("amqp", world.amqp, "single", "single-reference"))
         publisher = await stack.enter_async_context(AmqpPublisher.connected(world.amqp, "single"))
         return [await _against(world, "amqp", ours, theirs, Race(publisher, [theirs, ours]))]
 
@@ -118,7 +116,7 @@ async def batches(world: World) -> list[Measured]:
             rates = {}
             for name, (ours, race, messages, sizes) in races.items():
                 count, last = sizes.count, number == world.rounds
-                with flame.graph(world.flame if name == "each" and last else None, ours.pid, Sizes.seconds):
+                with flame.graph(world.flame if name == "each" and last else None, ours.pid):
                     took = await race.run(messages(count))
                 sizes.learn(took.values())
                 rates[name] = count / took[ours.name]
