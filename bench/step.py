@@ -294,6 +294,8 @@ def chained(found: dict[str, list[dict[str, float]]], beside: dict[str, Any]) ->
     ]
     for each in beside["contestants"]:
         wait, latency, worst = each["interval_s"] / 2, each["latency_median_s"], each["latency_worst_s"]
+        if latency is None:  # nothing was told at all
+            continue
         lines.append(
             f"| {each['interval_s']:g} s | {each['title']} | {_shown(wait)} | {_shown(latency)} ({_shown(worst)}) "
             f"| {_shown(starting)} | {_shown(wait + latency + starting)} |"
