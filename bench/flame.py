@@ -13,8 +13,8 @@ from typing import Final
 
 RATE: Final = 200
 """Looks at the stack a second."""
-PATHS: Final = re.compile(r"(?:/[\w.+-]+)*/(?=autoscaler/|site-packages/|lib/python|asyncio/|[\w.-]+\.py)")
-"""What stands before the part of a file's path that is the same everywhere."""
+PATHS: Final = re.compile(r"(?<=\()/[^():]*?/(?=(?:[\w.-]+/)?[\w.-]+\.py)")
+"""What stands before the last folder and the name of a file."""
 
 
 @contextmanager

@@ -104,7 +104,7 @@ async def batches(world: World) -> list[Measured]:
     async with AsyncExitStack() as stack:
         races = {}
         for name, definitions, messages, first in (
-            ("each", _own(names(SERIES)), _in_batches, 20_000),
+            ("each", _own(names(SERIES)), _in_batches, 10 * SERIES),
             ("groups", _over_groups(GROUPS), _of_groups(MEMBERS, GROUPS), GROUPS * MEMBERS),
         ):
             ours = await stack.enter_async_context(
@@ -131,7 +131,7 @@ async def batches(world: World) -> list[Measured]:
 async def alarms(world: World) -> list[Measured]:
     """The same stream while there are few alarms, and many; what it takes to hold these and to start with them."""
     found, resident, start = (Measured(BY_KEY[key]) for key in ("alarms", "resident", "start"))
-    messages, sizes = _of_groups(SERIES // WATCHED, WATCHED), Sizes(20_000, 1000)
+    messages, sizes = _of_groups(SERIES // WATCHED, WATCHED), Sizes(50_000, 1000)
     others = (of_resource(WATCHED + number, f"other-{number}") for number in range(MANY - WATCHED))
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(AmqpPublisher.connected(world.amqp, "stream"))

@@ -58,7 +58,7 @@ class Sizes:
     """How many measures a round has: so many that the slowest needs about as long as a round should last.
 
     Args:
-        first: measures of the round by which everybody warms up.
+        first: measures of the round by which everybody warms up; no other has fewer.
         step: the number is a multiple of it.
         longest: measures of a round at most.
     """
@@ -67,10 +67,11 @@ class Sizes:
 
     def __init__(self, first: int, step: int, longest: int = 1_000_000) -> None:
         self._step = step
+        self._least = first
         self._longest = longest
         self.count = first
 
     def learn(self, took: Sequence[float] | Iterator[float]) -> None:
         """Seconds that each needed for so many."""
-        wanted = min(self._longest, self.count / max(took) * self.seconds)
-        self.count = max(1, round(wanted / self._step)) * self._step
+        wanted = min(self._longest, max(self._least, self.count / max(took) * self.seconds))
+        self.count = round(wanted / self._step) * self._step
