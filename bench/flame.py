@@ -15,6 +15,8 @@ RATE: Final = 200
 """Looks at the stack a second."""
 PATHS: Final = re.compile(r"(?<=\()/[^():]*?/(?=(?:[\w.-]+/)?[\w.-]+\.py)")
 """What stands before the last folder and the name of a file."""
+TITLE: Final = re.compile(r">[^<]*py-spy record[^<]*<")
+"""The command, which stands above the graph."""
 
 
 @contextmanager
@@ -38,4 +40,4 @@ def graph(path: Path | None, pid: int) -> Iterator[None]:
         _, said = recorder.communicate(timeout=120)
     if recorder.returncode:
         raise RuntimeError(f"py-spy: {said.decode()}")
-    path.write_text(PATHS.sub("", path.read_text()))
+    path.write_text(TITLE.sub(">the controller in the row `batches`<", PATHS.sub("", path.read_text())))

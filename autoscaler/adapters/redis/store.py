@@ -84,6 +84,8 @@ LONGEST_TTL: Final = 100 * 365 * 24 * 3600.0
 """Seconds; a server takes no time that is too far ahead."""
 PIECE: Final = 500
 """Alarms per call, so that no call holds the server up."""
+TOGETHER: Final = 16
+"""Calls that travel together: what a backlog brings is not all to be answered within one deadline."""
 STATES: Final = tuple(str(state) for state in AlarmState)
 
 _Answer = TypeVar("_Answer")
@@ -215,7 +217,14 @@ class RedisStore:
         await self._ready()
         pieces = self._pieces([entity(item) for item in items])
         calls = [Call(function, prefix, asked([items[number] for number in numbers])) for prefix, numbers in pieces]
-        return [numbers for _, numbers in pieces], await self._caller(calls)
+        return [numbers for _, numbers in pieces], await self._answers(calls)
+
+    async def _answers(self, calls: Sequence[Call]) -> list[Any]:
+        """The answers to any number of calls, in the order asked. Raises TemporaryError; any may have happened."""
+        found: list[Any] = []
+        for start in range(0, len(calls), TOGETHER):
+            found += await self._caller(calls[start : start + TOGETHER])
+        return found
 
     def _pieces(self, entities: Sequence[str]) -> list[tuple[str, list[int]]]:
         """The prefixes of all shards that entities are in, each with the numbers of some of them, in order."""
@@ -261,7 +270,7 @@ class RedisStore:
             for prefix, numbers in self._pieces([write.spec.window_id for write in writes])
         ]
         calls = [Call("write", prefix, *forms.windows_asked(some)) for prefix, _, some in pieces]
-        answers = await self._caller(calls)
+        answers = await self._answers(calls)
         return _in_order(
             [numbers for _, numbers, _ in pieces],
             [forms.window_replies(some, *answer) for (_, _, some), answer in zip(pieces, answers, strict=True)],
@@ -296,7 +305,7 @@ class RedisStore:
                 asked.append([numbers[place] for place in places])
                 calls.append(Call(function, prefix, form([acceptances[number] for number in asked[-1]])))
         found: list[Accepted | Stale | Retry] = [forms.ACCEPTED] * len(acceptances)
-        for call, numbers, answer in zip(calls, asked, await self._caller(calls), strict=True):
+        for call, numbers, answer in zip(calls, asked, await self._answers(calls), strict=True):
             outcomes = forms.quiet_outcomes(answer) if call.function == "note" else forms.outcomes(answer)
             for place, outcome in outcomes:
                 found[numbers[place]] = outcome
