@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from autoscaler.alarms.alarm import Alarm
-from autoscaler.alarms.rules import Rule, leaves_of
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Entry, Router
 from autoscaler.engine.windows import WindowCopies
@@ -184,7 +182,7 @@ class Ingest:
 
     def _write(self, router: Router, window_id: str, part: _Pending, unread_from: float) -> WindowWrite:
         spec = router.windows[window_id]
-        kept = unread_from < math.inf and any(_is_in_order(alarm) for alarm in router.watching(window_id))
+        kept = unread_from < math.inf and router.is_in_order(window_id)
         return WindowWrite(
             spec,
             self._copies.version(window_id),
@@ -214,10 +212,6 @@ class Ingest:
             written.refused = [measure for measure in measures if _is_refused(router, measure, refused)]
             self._listener.rejected(Rejection.TOO_MANY_SERIES, len(written.refused))
         return written
-
-
-def _is_in_order(alarm: Alarm) -> bool:
-    return any(isinstance(leaf, Rule) and leaf.in_order for leaf in leaves_of(alarm.rule))
 
 
 def _is_refused(router: Router, measure: Measure, refused: Collection[tuple[str, str]]) -> bool:

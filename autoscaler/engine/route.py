@@ -145,6 +145,7 @@ class Router:
         self.leaf_windows: dict[str, tuple[str | None, ...]] = {}
         self.window_of: dict[str, str] = {}
         self._watching: dict[str, list[Alarm]] = {}
+        self._ordered: dict[str, bool] = {}
         self._derivations: defaultdict[str, Counter[Derivation]] = defaultdict(Counter)
         self._metrics: dict[str, _Metric] = {}
         self._remembered = 0
@@ -239,6 +240,13 @@ class Router:
             known = self._watching[window_id] = sorted(watchers.values(), key=_alarm_id)
         return known
 
+    def is_in_order(self, window_id: str) -> bool:
+        """Whether some alarm that looks at a window has every boundary evaluated in order."""
+        known = self._ordered.get(window_id)
+        if known is None:
+            known = self._ordered[window_id] = any(map(_is_in_order, self.watching(window_id)))
+        return known
+
     def _watch(self, alarm: Alarm) -> tuple[str, ...]:
         """Have an alarm look at its windows; ids of those that are new or grew by it."""
         specs = [window_spec(alarm, leaf) if isinstance(leaf, Rule) else None for leaf in leaves_of(alarm.rule)]
@@ -265,6 +273,7 @@ class Router:
         alone = watchers.keys() <= {alarm.alarm_id}
         watchers[alarm.alarm_id] = alarm
         self._watching.pop(window_id, None)
+        self._ordered.pop(window_id, None)
         self.windows[window_id] = spec if known is None or alone else known.widened(spec)
         if known is not None:
             return known.horizon < spec.horizon
@@ -291,6 +300,7 @@ class Router:
     def _unwatch_window(self, alarm_id: str, window_id: str) -> bool:
         """Whether the window vanishes by it."""
         self._watching.pop(window_id, None)
+        self._ordered.pop(window_id, None)
         del self.watchers[window_id][alarm_id]
         if self.watchers[window_id]:
             return False
@@ -391,6 +401,10 @@ class Router:
 def window_spec(alarm: Alarm, leaf: Rule) -> WindowSpec:
     """The window that one of an alarm's conditions looks at."""
     return WindowSpec(alarm.sees, leaf.metrics, leaf.match, leaf.horizon)
+
+
+def _is_in_order(alarm: Alarm) -> bool:
+    return any(isinstance(leaf, Rule) and leaf.in_order for leaf in leaves_of(alarm.rule))
 
 
 def _alarm_id(alarm: Alarm) -> str:

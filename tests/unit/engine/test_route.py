@@ -9,11 +9,13 @@ from autoscaler.alarms.alarm import Alarm
 from autoscaler.alarms.rules import (
     CompositeRule,
     Condition,
+    EvaluateWhen,
     EventRule,
     Junction,
     PoolHealthRule,
     PrometheusRule,
     Rule,
+    WindowKind,
     leaves_of,
 )
 from autoscaler.engine import route as route_module
@@ -403,3 +405,20 @@ def test_what_must_be_asked_is_known() -> None:
     router.put(conditioned("d", PROMETHEUS, enabled=False))
     router.remove("c")
     assert router.probed() == ["b"]
+
+
+def test_whether_boundaries_are_evaluated_in_order_is_known_of_each_window_as_alarms_come_and_go() -> None:
+    ordered = {"window": WindowKind.ALIGNED, "evaluate": EvaluateWhen.BOUNDARY}
+    router = Router([alarm("a", WEB)])
+    (window_id,) = ids(alarm("a", WEB))
+    seen = [router.is_in_order(window_id)]
+    for change in (
+        lambda: router.put(alarm("b", WEB, **ordered)),
+        lambda: router.put(alarm("b", WEB)),
+        lambda: router.put(alarm("a", WEB, **ordered)),
+        lambda: router.remove("a"),
+    ):
+        change()
+        seen.append(router.is_in_order(window_id))
+
+    assert seen == [False, True, False, True, False]
