@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import structlog
@@ -465,7 +466,13 @@ class Controller:
 
     async def write(self, measures: Sequence[Measure], due: Sequence[str] = ()) -> Written:
         """Steps 2 and 3: when this returns, the measures may be acknowledged."""
-        written = await self._ingest.write(self.router, measures, due, unread_from=self.unread_from)
+        written = await self._ingest.write(
+            self.router,
+            measures,
+            due,
+            unread_from=self.unread_from,
+            judged_until=partial(self._evaluator.judged_until, self.router),
+        )
         self.sources = replace(self.sources, metrics=self._ingest.heard)
         if written.refused:
             await self.bury_refused(written.refused)

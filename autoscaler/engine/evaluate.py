@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -119,6 +120,20 @@ class Evaluator:
             self._deferred.pop(window_id, None)
 
     # --- windows -----------------------------------------------------------------------------------------------------
+
+    def judged_until(self, router: Router, window_id: str) -> float:
+        """Up to where a window's boundaries have been judged by all alarms that judge each, Unix seconds of event time.
+
+        -infinity where that is not known of one; infinity where no enabled alarm does.
+        """
+        return min(
+            (
+                self._ledger.point(alarm.alarm_id)
+                for alarm in router.watching(window_id)
+                if alarm.enabled and isinstance(alarm.rule, Rule) and alarm.rule.in_order
+            ),
+            default=math.inf,
+        )
 
     async def evaluate(
         self, router: Router, views: Mapping[str, WindowView], sources: Sources, leased: Leased

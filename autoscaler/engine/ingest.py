@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,6 +20,11 @@ from autoscaler.ports import Store, WindowReply, WindowWrite
 
 HEARD_METRICS = 10_000
 """Names of metrics that are remembered; those that were not heard for longest are forgotten first."""
+
+
+UNJUDGED_KEPT = 3600.0
+"""Seconds of event time before the newest measures for which points are kept that boundaries still to be judged rest
+on, whatever keeps these from being judged."""
 
 
 @dataclass(slots=True)
@@ -114,13 +119,21 @@ class Ingest:
             self._copies.forget(window_id)
 
     async def write(
-        self, router: Router, measures: Sequence[Measure], due: Iterable[str], *, unread_from: float = math.inf
+        self,
+        router: Router,
+        measures: Sequence[Measure],
+        due: Iterable[str],
+        *,
+        unread_from: float = math.inf,
+        judged_until: Callable[[str], float] = lambda _: math.inf,
     ) -> Written:
         """Write ``measures``, and nothing into the windows that are ``due`` to be looked at again.
 
         Args:
             unread_from: Unix seconds from which on boundaries may still be to be evaluated, since their measures are
                 being read: what they look at is kept, however new the newest measures are.
+            judged_until: up to where the boundaries of a window were judged, by its id: what later ones look at is
+                kept, too, for an hour.
 
         Raises:
             TemporaryError: the store could not be reached. Whether it has the measures is not known; writing them
@@ -135,7 +148,15 @@ class Ingest:
             self._listener.unrouted(unrouted)
         if not pending:
             return Written()
-        writes = [self._write(router, window_id, part, unread_from) for window_id, part in pending.items()]
+        newest = max((measure.timestamp for measure in measures), default=-math.inf)
+
+        def kept_from(window_id: str) -> float:
+            if not router.is_in_order(window_id):
+                return math.inf
+            unjudged = max(judged_until(window_id), newest - UNJUDGED_KEPT)
+            return min(unread_from, unjudged) - router.windows[window_id].horizon
+
+        writes = [self._write(router, window_id, part, kept_from(window_id)) for window_id, part in pending.items()]
         try:
             replies = await self._store.write(writes)
         except BaseException:
@@ -180,15 +201,14 @@ class Ingest:
                         pending.setdefault(window_id, _Pending()).leave(names, measure.timestamp)
         return pending, unrouted
 
-    def _write(self, router: Router, window_id: str, part: _Pending, unread_from: float) -> WindowWrite:
+    def _write(self, router: Router, window_id: str, part: _Pending, kept_from: float) -> WindowWrite:
         spec = router.windows[window_id]
-        kept = unread_from < math.inf and router.is_in_order(window_id)
         return WindowWrite(
             spec,
             self._copies.version(window_id),
             {name: pack(sorted(points.items())) for name, points in part.points.items()},
             part.leaves,
-            unread_from - spec.horizon if kept else math.inf,
+            kept_from,
         )
 
     def _applied(self, router: Router, measures: Sequence[Measure], answered: Sequence[_Answered]) -> Written:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -48,6 +49,11 @@ class Ledger:
         """Hold nothing of these alarms."""
         for alarm_id in alarm_ids:
             self._records.pop(alarm_id, None)
+
+    def point(self, alarm_id: str) -> float:
+        """The end of the last granule that was evaluated in order, as last seen; -infinity where none is known of."""
+        record = self._records.get(alarm_id)
+        return -math.inf if record is None or record.point is None else record.point
 
     async def settle(self, attempts: Sequence[Attempt], leased: Leased) -> None:
         """Have all of them accepted; those that lost every race are not ``settled``.

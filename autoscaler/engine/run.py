@@ -43,6 +43,8 @@ UNREAD_KEPT = 5.0
 is kept as long."""
 HANDED_OVER = 2.0
 """Seconds within which a broker has given to others what somebody had in hand whose connection was lost or closed."""
+STANDING = 5.0
+"""Seconds for which a replica that gets no further is waited for by those that do."""
 CAUGHT_UP_AFTER = 1.0
 """Seconds with nothing waiting after which a source counts as caught up."""
 LEAP = 30.0
@@ -223,6 +225,7 @@ class Runner:
         self._heard = heard
         self._watches = [_SourceWatch() for _ in sources]
         self._heard_of: dict[str, tuple[float, Heartbeat]] = {}  # what others said last, and when by the steady clock
+        self._stood: dict[str, tuple[float | None, float]] = {}  # how far others are behind, and since when they stand
         self._reads: deque[tuple[float, float]] = deque()  # how far all had read, and when by the steady clock
         self._announced = asyncio.Event()
         self._last_seen: tuple[float, float] | None = None  # the store's clock, and ours that nobody sets
@@ -624,15 +627,30 @@ class Runner:
         self._heard_of = {
             name: (heard, said) for name, (heard, said) in self._heard_of.items() if now - heard < HANDED_OVER
         }
-        behind = [said.read_until for _, said in self._heard_of.values() if not said.caught_up]
-        known = [until for until in behind if until is not None]
-        # one that does not say how far it is leaves all in doubt
-        found = min(known) if known and len(known) == len(behind) else None
+        found = self._read_least(now)
         self._reads.append((now, math.inf if found is None else found))
         while self._reads[0][0] < now - UNREAD_KEPT:
             self._reads.popleft()
         self.controller.unread_from = min(until for _, until in self._reads)
         return found
+
+    def _read_least(self, now: float) -> float | None:
+        """Of all that were heard of, up to where the one is that is farthest behind.
+
+        Who has yet to take anything, or gets no further, is not waited for while others read what there is.
+        """
+        said = {name: beat for name, (_, beat) in self._heard_of.items()}
+        behind = {name: beat.read_until for name, beat in said.items() if not beat.caught_up}
+        if not behind or None in behind.values():
+            return None  # one that does not say how far it is leaves all in doubt
+        for name, until in behind.items():
+            if self._stood.get(name, (None, 0.0))[0] != until:
+                self._stood[name] = (until, now)
+        self._stood = {name: stood for name, stood in self._stood.items() if name in behind}
+        moving = [until for until, since in self._stood.values() if until and now - since < STANDING]
+        if len(behind) == len(said) and not moving:
+            return min(until for until in behind.values() if until is not None)
+        return min(moving, default=self._store_clock())
 
     def _look_at_clock(self, now: float) -> None:
         """After a leap of the store's clock, have nothing believed that rests on what did not arrive.
