@@ -22,7 +22,7 @@ HEARD_METRICS = 10_000
 """Names of metrics that are remembered; those that were not heard for longest are forgotten first."""
 
 
-UNJUDGED_KEPT = 3600.0
+UNJUDGED_KEPT = 7200.0
 """Seconds of event time before the newest measures for which points are kept that boundaries still to be judged rest
 on, whatever keeps these from being judged."""
 
@@ -133,7 +133,7 @@ class Ingest:
             unread_from: Unix seconds from which on boundaries may still be to be evaluated, since their measures are
                 being read: what they look at is kept, however new the newest measures are.
             judged_until: up to where the boundaries of a window were judged, by its id: what later ones look at is
-                kept, too, for an hour.
+                kept, too.
 
         Raises:
             TemporaryError: the store could not be reached. Whether it has the measures is not known; writing them
@@ -153,8 +153,8 @@ class Ingest:
         def kept_from(window_id: str) -> float:
             if not router.is_in_order(window_id):
                 return math.inf
-            unjudged = max(judged_until(window_id), newest - UNJUDGED_KEPT)
-            return min(unread_from, unjudged) - router.windows[window_id].horizon
+            unjudged = min(unread_from, judged_until(window_id))
+            return max(unjudged, newest - UNJUDGED_KEPT) - router.windows[window_id].horizon
 
         writes = [self._write(router, window_id, part, kept_from(window_id)) for window_id, part in pending.items()]
         try:

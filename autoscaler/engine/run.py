@@ -637,7 +637,7 @@ class Runner:
     def _read_least(self, now: float) -> float | None:
         """Of all that were heard of, up to where the one is that is farthest behind.
 
-        Who has yet to take anything, or gets no further, is not waited for while others read what there is.
+        Who gets no further is not waited for while others read what there is.
         """
         said = {name: beat for name, (_, beat) in self._heard_of.items()}
         behind = {name: beat.read_until for name, beat in said.items() if not beat.caught_up}
@@ -647,7 +647,7 @@ class Runner:
             if self._stood.get(name, (None, 0.0))[0] != until:
                 self._stood[name] = (until, now)
         self._stood = {name: stood for name, stood in self._stood.items() if name in behind}
-        moving = [until for until, since in self._stood.values() if until and now - since < STANDING]
+        moving = [until for until, since in self._stood.values() if until is not None and now - since < STANDING]
         if len(behind) == len(said) and not moving:
             return min(until for until in behind.values() if until is not None)
         return min(moving, default=self._store_clock())

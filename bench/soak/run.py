@@ -280,7 +280,7 @@ class Soak:
                         if len(alive) > MADE:
                             gone = alive.pop(drawn.randrange(len(alive)))
                             await client.delete(f"{base}/v2/alarms/{gone}")
-                    except httpx.TimeoutException:  # of a controller that stands still
+                    except httpx.TransportError:  # of a controller that stands still
                         figures["changes unanswered"] = figures.get("changes unanswered", 0.0) + 1.0
                     await asyncio.sleep(min(3.0, self.plan.seconds / 20))
             finally:

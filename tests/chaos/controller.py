@@ -153,7 +153,9 @@ class WatchedStore:
     async def _in_two_steps(self, acceptances: Sequence[Any], lease: float) -> list[Any]:
         from autoscaler.ports import Acceptance, Accepted
 
-        answers = await self._store.accept([replace(each, rows=()) for each in acceptances], lease=lease)
+        answers = await self._store.accept(
+            [msgspec.structs.replace(each, rows=()) for each in acceptances], lease=lease
+        )
         for number, (acceptance, answer) in enumerate(zip(acceptances, answers, strict=True)):
             if acceptance.rows and isinstance(answer, Accepted):
                 keys = [row.id for row in acceptance.rows if row.url.startswith("http")]

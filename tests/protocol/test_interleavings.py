@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from autoscaler.engine.leases import LEASE, Head
@@ -235,7 +236,7 @@ class StateBeforeActions(Journal):
     """Puts a verdict into force and its actions into the outbox by two calls."""
 
     async def accept(self, acceptances: Sequence[Acceptance], *, lease: float) -> list[Accepted | Stale | Retry]:
-        answers = await super().accept([replace(each, rows=()) for each in acceptances], lease=lease)
+        answers = await super().accept([msgspec.structs.replace(each, rows=()) for each in acceptances], lease=lease)
         await stop("rows")
         return [
             Accepted(self._queue(each.rows, self._clock(), lease)) if isinstance(answer, Accepted) else answer
@@ -249,7 +250,7 @@ class WhoeverComesLast(Journal):
     def _accept(self, acceptance: Acceptance, now: float, lease: float) -> Accepted | Stale | Retry:
         alarm = self._alarms.get(acceptance.alarm_id)
         present = 0 if alarm is None else alarm.version
-        return super()._accept(replace(acceptance, expected=present), now, lease)
+        return super()._accept(msgspec.structs.replace(acceptance, expected=present), now, lease)
 
 
 class Forgetful(Journal):
