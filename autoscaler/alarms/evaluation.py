@@ -224,10 +224,15 @@ def _boundaries(at: _WindowLook, newest: int, *, behind: bool) -> Sequence[int]:
             return [] if behind else [newest]
         return [newest] if following <= newest else []
     oldest = granule_at(min(series.times[0] for series in view.series.values()), rule.granularity)
-    filled = granule_at(max(series.times[-1] for series in view.series.values()), rule.granularity) + rule.granules
+    filled = granule_at(max(series.times[-1] for series in view.series.values()), rule.granularity) + _echo(rule)
     first = oldest if following is None else max(following, oldest - 1)
     indexes = _told_apart(rule, view, range(first, min(newest, filled) + 1))
     return [*indexes, newest] if max(filled, first - 1) < newest else indexes
+
+
+def _echo(rule: Rule) -> int:
+    """Granules after one with points in which a boundary may come to something new: until what must last has lasted."""
+    return rule.granules + math.ceil((rule.hold_for + rule.keep_firing_for) / rule.granularity) + 1
 
 
 def _told_apart(rule: Rule, view: WindowView, indexes: range) -> Sequence[int]:
@@ -235,8 +240,7 @@ def _told_apart(rule: Rule, view: WindowView, indexes: range) -> Sequence[int]:
 
     A point that is hours older than the others must not cost an evaluation for each granule between them.
     """
-    # until what must last has lasted
-    after = rule.granules + math.ceil((rule.hold_for + rule.keep_firing_for) / rule.granularity) + 1
+    after = _echo(rule)
     if len(indexes) <= after + 2:
         return indexes
     found = {indexes[0], indexes[-1]}
