@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -257,12 +257,16 @@ def check_webhooks(neighbours: Neighbours, cluster: Cluster) -> int:
 
 
 async def until_quiet(store: RedisStore) -> None:
-    """Wait until every action was carried out."""
-    async with asyncio.timeout(30):
+    """Wait until every action was carried out, and no alarm turns any more: the last turn when nothing is measured."""
+    before, since = -1, time.monotonic()
+    async with asyncio.timeout(45):
         while True:
             alarms = await store.histories(None)
             waiting = [lanes for alarm_id in alarms if (lanes := await store.lanes(alarm_id))]
-            if not waiting:
+            turned = sum([len(await store.history(alarm_id, limit=10_000)) for alarm_id in alarms])
+            if waiting or turned != before:
+                before, since = turned, time.monotonic()
+            elif time.monotonic() - since > 2.5:
                 return
             await asyncio.sleep(0.2)
 
@@ -288,7 +292,8 @@ class Bus:
 
 async def scenario(cluster: Cluster, redis: RedisServer, rabbit_url: str, neighbours: Neighbours) -> None:
     bus, ready, store = Bus(), asyncio.Event(), RedisStore(redis.url)
-    async with asyncio.TaskGroup() as group:
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        stack.push_async_callback(store.close)
         listening = group.create_task(bus.listen(rabbit_url, ready))
         await ready.wait()
         async with httpx.AsyncClient(headers=HEADERS, timeout=15, trust_env=False) as client:
@@ -308,12 +313,10 @@ async def scenario(cluster: Cluster, redis: RedisServer, rabbit_url: str, neighb
 
         await check_definitions(cluster)
         await until_quiet(store)
-        await asyncio.sleep(0.5)
         transitions = await check_histories(store, bus.told)
         await check_records(redis, store, cluster, event_alarm)
         repeated = check_webhooks(neighbours, cluster)
         listening.cancel()
-    await store.close()
     print(
         f"{len(cluster.made)} alarms, {len(cluster.removed)} removed, {len(cluster.doubtful)} in doubt; "
         f"{len(cluster.events)} events, {sum(transitions.values())} transitions, {len(neighbours.posts)} webhooks "
