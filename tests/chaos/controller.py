@@ -273,7 +273,9 @@ def without_version_check() -> None:
         text = text.replace(f"if {check} then", "if false then")
     assert text.count("if false then") == 2, "the check stands elsewhere by now"
     name = whole.name + "_unchecked"
-    broken = calls.Library(name, text.replace(whole.name, name))
+    broken = calls.Library(
+        name, text.replace(whole.name, name), frozenset(each.replace(whole.name, name) for each in whole.reads)
+    )
     calls.library = lambda: broken  # type: ignore[assignment]
 
 

@@ -49,6 +49,8 @@ WATCH_INTERVAL = 5.0
 """Seconds between two looks at what the store remembers for a while only."""
 PROBE_PATIENCE = 120.0
 """Seconds after which a controller that shows no effect of a measure counts as broken for good."""
+PROBE_AGAIN = 30.0
+"""Seconds after which another is sent."""
 NO_ANSWER = "no answer"
 START_SECONDS = 240.0
 """Within which a server must have started, also on a machine that has much else to do."""
@@ -396,18 +398,20 @@ class Rig:
         number = await self._probes.get()
         alarm = f"probe-{number}"
         try:
-            before = self.outside.latest.get(alarm, ("ok", 0.0))[0]
-            wanted, value = ("ok", 0.0) if before == "alarm" else ("alarm", 1.0)
-            begun = loop.time()
-            measure = self.publisher.numbered("probe", alarm, round(self.now(), 5), value) | {"kind": "probe"}
-            self.publisher.send("amqp" if number % 2 else "mqtt", [measure])
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PROBE_PATIENCE):
-                    while True:
-                        state, at = self.outside.latest.get(alarm, ("", 0.0))
-                        if state == wanted and at >= begun:
-                            return at
-                        await self.outside.until()
+            before, begun = self.outside.latest.get(alarm, ("ok", 0.0))[0], loop.time()
+            value = 0.0 if before == "alarm" else 1.0
+            for _ in range(int(PROBE_PATIENCE / PROBE_AGAIN)):
+                measure = self.publisher.numbered("probe", alarm, round(self.now(), 5), value) | {"kind": "probe"}
+                self.publisher.send("amqp" if number % 2 else "mqtt", [measure])
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PROBE_AGAIN):
+                        while True:
+                            state, at = self.outside.latest.get(alarm, ("", 0.0))
+                            if state == ("alarm" if value else "ok") and at >= begun:
+                                return at
+                            await self.outside.until()
+                # a store that may lose writes may have taken back what was told last: the other value then says more
+                value = 1.0 - value
         finally:
             self._probes.put_nowait(number)
         raise UnrecoveredError(f"no effect of a measure after {PROBE_PATIENCE:g} s\n{self.logs()}")
