@@ -281,13 +281,11 @@ def leaves_of(condition: Condition) -> tuple[Leaf, ...]:
 
 
 def plain(condition: Condition) -> Any:
-    """A condition as JSON values: equal conditions give equal values, different ones different."""
+    """A condition as what is encoded as JSON: equal conditions give equal texts, different ones different."""
     match condition:
         case Rule():
-            values = msgspec.to_builtins(msgspec.structs.replace(condition, match=EVERYTHING))
-            return [to_search(condition.match), values]
+            return [to_search(condition.match), msgspec.structs.replace(condition, match=EVERYTHING)]
         case CompositeRule():
-            tree = msgspec.to_builtins(condition.tree)
-            return ["composite", tree, condition.mixed_as_aodh, *(plain(leaf) for leaf in condition.leaves)]
+            return ["composite", condition.tree, condition.mixed_as_aodh, *(plain(leaf) for leaf in condition.leaves)]
         case EventRule() | PrometheusRule() | PoolHealthRule():
-            return [type(condition).__name__, msgspec.to_builtins(condition)]
+            return [type(condition).__name__, condition]

@@ -80,7 +80,9 @@ class Scope:
             self.others[spec.window_id] = None
             return
         for equality in equalities:
-            index = self.by_attribute.setdefault(equality.attribute, Index())
+            index = self.by_attribute.get(equality.attribute)
+            if index is None:
+                index = self.by_attribute[equality.attribute] = Index()
             index.add(equality.value, spec.window_id)
 
     def drop(self, spec: WindowSpec) -> None:

@@ -269,8 +269,10 @@ class Router:
         """Whether the window is new or grew by it."""
         window_id = spec.window_id
         known = self.windows.get(window_id)
-        watchers = self.watchers.setdefault(window_id, {})
-        alone = watchers.keys() <= {alarm.alarm_id}
+        watchers = self.watchers.get(window_id)
+        if watchers is None:
+            watchers = self.watchers[window_id] = {}
+        alone = not watchers or watchers.keys() == {alarm.alarm_id}
         watchers[alarm.alarm_id] = alarm
         self._watching.pop(window_id, None)
         self._ordered.pop(window_id, None)
@@ -278,8 +280,13 @@ class Router:
         if known is not None:
             return known.horizon < spec.horizon
         for name in set(spec.metrics):
-            metric = self._metrics.setdefault(name, _Metric())
-            metric.scopes.setdefault(spec.project_id, Scope()).add(spec)
+            metric = self._metrics.get(name)
+            if metric is None:
+                metric = self._metrics[name] = _Metric()
+            scope = metric.scopes.get(spec.project_id)
+            if scope is None:
+                scope = metric.scopes[spec.project_id] = Scope()
+            scope.add(spec)
         self._forget_places(spec)
         return True
 

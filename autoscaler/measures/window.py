@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from autoscaler.measures.derived import resource_of
 from autoscaler.measures.match import to_search
@@ -20,8 +21,7 @@ ANY_PROJECT = "any"
 """The scope of a rule that looks at the measures of every project; only an operator may say it."""
 
 
-@dataclass(frozen=True, slots=True)
-class WindowSpec:
+class WindowSpec(msgspec.Struct, frozen=True):
     """What a window holds. Alarms that look at the same series share one, whatever they compute.
 
     Attributes:
@@ -32,7 +32,7 @@ class WindowSpec:
         horizon: seconds of event time that are kept, the longest that any of its alarms looks back.
         max_series: a series beyond this is refused.
         max_points: per series; the oldest go first.
-        window_id: of (project, metrics, match): stable over restarts, replicas and changes of what is computed.
+        window_id: made of (project, metrics, match): stable over restarts, replicas and changes of what is computed.
     """
 
     project_id: str
@@ -41,12 +41,12 @@ class WindowSpec:
     horizon: float
     max_series: int = 10_000
     max_points: int = 10_000
-    window_id: str = field(init=False, compare=False)
+    window_id: str = ""
 
     def __post_init__(self) -> None:
         metrics = self.metrics if len(self.metrics) > 1 else self.metrics[0]
-        identity = json.dumps([self.project_id, metrics, to_search(self.match)], sort_keys=True)
-        object.__setattr__(self, "window_id", hashlib.sha256(identity.encode()).hexdigest()[:24])
+        identity = msgspec.json.encode([self.project_id, metrics, to_search(self.match)], order="sorted")
+        msgspec.structs.force_setattr(self, "window_id", hashlib.sha256(identity).hexdigest()[:24])
 
     def widened(self, other: WindowSpec) -> WindowSpec:
         """This window, kept long and large enough for both."""
