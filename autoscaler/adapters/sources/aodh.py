@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -123,7 +124,14 @@ def _notice(document: object) -> Notice | None:
 
 def _detail(detail: object) -> Mapping[str, Any]:
     """From the API an object, from the evaluator JSON in a text."""
-    return _object("detail", parsed(detail.encode()) if isinstance(detail, str) else detail)
+    if isinstance(detail, str):
+        detail = parsed(text_of("detail", detail, LIVE.max_bytes).encode())
+    found = _object("detail", detail)
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidMeasureError(Rejection.UNDECODABLE, "detail: half a surrogate pair is no text") from error
+    return found
 
 
 def _object(name: str, found: object) -> Mapping[str, Any]:
