@@ -61,6 +61,17 @@ OLDEST_STATE_FORM = 1
 """The oldest form that it reads and writes; at least that of the version before, so that both can run at once."""
 
 
+UNJUDGED_KEPT = 7200.0
+"""Seconds before the horizon for which a window keeps points that boundaries still to be judged rest on, whatever keeps
+these from being judged."""
+
+
+def cutoff(newest: float, now: float, horizon: float, kept_from: float) -> float:
+    """Unix seconds; points of a window at or before it are too old. See :class:`WindowWrite` for ``kept_from``."""
+    behind = min(newest, now) - horizon
+    return max(min(behind, kept_from), behind - UNJUDGED_KEPT)
+
+
 def sweep_interval(horizon: float) -> float:
     """Seconds between two looks for series of a window that have fallen silent."""
     return max(horizon, 60.0)
@@ -77,7 +88,7 @@ class WindowWrite(msgspec.Struct, frozen=True):
         points: packed (:func:`autoscaler.measures.series.pack`), in time order, by resource id.
         leaves: series that no longer match, by resource id: Unix seconds of the measure that said so. A series whose
             newest point is not newer than that is taken out.
-        kept_from: Unix seconds; points that are newer are kept, whatever the horizon says.
+        kept_from: Unix seconds; points that are newer are kept for :data:`UNJUDGED_KEPT` more than the horizon says.
     """
 
     spec: WindowSpec
@@ -644,8 +655,8 @@ class Store(Protocol):
     async def write(self, writes: Sequence[WindowWrite]) -> list[WindowReply]:
         """Merge points, raise versions, and mark each window as due in :data:`MARK_DELAY`; replies in the order asked.
 
-        Points at or before min(newest, now) - horizon, or ``kept_from`` where that is earlier, are trimmed or, when
-        new, counted as too old. A mark that is already due earlier stays.
+        Points at or before the :func:`cutoff` are trimmed or, when new, counted as too old. A mark that is already due
+        earlier stays.
         """
         ...
 

@@ -22,11 +22,6 @@ HEARD_METRICS = 10_000
 """Names of metrics that are remembered; those that were not heard for longest are forgotten first."""
 
 
-UNJUDGED_KEPT = 7200.0
-"""Seconds of event time before the newest measures for which points are kept that boundaries still to be judged rest
-on, whatever keeps these from being judged."""
-
-
 @dataclass(slots=True)
 class Written:
     """What a write came to.
@@ -148,13 +143,11 @@ class Ingest:
             self._listener.unrouted(unrouted)
         if not pending:
             return Written()
-        newest = max((measure.timestamp for measure in measures), default=-math.inf)
 
         def kept_from(window_id: str) -> float:
             if not router.is_in_order(window_id):
                 return math.inf
-            unjudged = min(unread_from, judged_until(window_id))
-            return max(unjudged, newest - UNJUDGED_KEPT) - router.windows[window_id].horizon
+            return min(unread_from, judged_until(window_id)) - router.windows[window_id].horizon
 
         writes = [self._write(router, window_id, part, kept_from(window_id)) for window_id, part in pending.items()]
         try:

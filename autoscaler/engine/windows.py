@@ -11,7 +11,7 @@ from autoscaler.engine.index import Index
 from autoscaler.measures.derived import PART
 from autoscaler.measures.series import unpack
 from autoscaler.measures.window import WindowView
-from autoscaler.ports import WindowReply, WindowWrite
+from autoscaler.ports import WindowReply, WindowWrite, cutoff
 
 HELD_WINDOWS = 100_000
 """Windows kept; the least recently written go first and are read whole again when needed."""
@@ -130,10 +130,10 @@ def _silent(copy: _Copy, write: WindowWrite) -> list[str]:
     view = copy.view
     if view.newest is None:
         return []
-    cutoff = min(min(view.newest, view.asof) - write.spec.horizon, write.kept_from)
-    if cutoff < copy.speaking_until:
+    silent_until = cutoff(view.newest, view.asof, write.spec.horizon, write.kept_from)
+    if silent_until < copy.speaking_until:
         return []
-    found = [name for name, series in view.series.items() if not series.times or series.times[-1] <= cutoff]
+    found = [name for name, series in view.series.items() if not series.times or series.times[-1] <= silent_until]
     # of the others none is silent before that: points come, if any do, behind those there are
     copy.speaking_until = min((times[-1] for each in view.series.values() if (times := each.times)), default=-math.inf)
     return found

@@ -482,6 +482,7 @@ async def fell_behind(rig: Rig, fault: Fault, drawn: random.Random) -> None:
             value = (90.0 if step % 60 < 30 else 10.0) + drawn.uniform(0.0, 5.0)
             measure = rig.publisher.numbered(f"behind-{number}", f"late-{number}-{step % 2}", at, value)
             rig.publisher.send("amqp", [measure])
+            rig.ends[f"behind-{number}"] = at
         await rig.publisher.flushed()
         for replica in rig.replicas:
             await replica.start()

@@ -235,6 +235,7 @@ class Rig:
     Attributes:
         locks: held by whoever does something to a server, the receiver, the group or the publisher.
         behind: how many times all consumers have fallen behind.
+        ends: event time of the last measure of alarms that have a metric of their own, by name.
     """
 
     def __init__(self, plan: Plan, records: Records, servers: dict[str, Server], outside: Outside) -> None:
@@ -245,6 +246,7 @@ class Rig:
         self.replicas: list[Replica] = []
         self.publisher: Publisher
         self.behind = 0
+        self.ends: dict[str, float] = {}
         self.rules = plan.folder / "rules.yaml"
         names = (*SERVERS, "step", "receiver", "group", "publisher")
         self.locks = {name: asyncio.Lock() for name in names}
@@ -416,9 +418,11 @@ class Rig:
             self._probes.put_nowait(number)
         raise UnrecoveredError(f"no effect of a measure after {PROBE_PATIENCE:g} s\n{self.logs()}")
 
-    def _is_over(self, record: AlarmRecord) -> bool:
+    def _is_over(self, name: str, record: AlarmRecord) -> bool:
         """Whether an alarm has been evaluated up to the end of all measures, and beyond."""
-        return record.state == "insufficient data" and (record.point or 0.0) > self.publisher.newest
+        return record.state == "insufficient data" and (record.point or 0.0) > self.ends.get(
+            name, self.publisher.newest
+        )
 
     def logs(self) -> str:
         """What the controllers said last."""
@@ -434,7 +438,8 @@ class Rig:
         while loop.time() < end:
             store = await self.store()
             records = await store.alarms(list(exact.values()))
-            ended = all(record is not None and self._is_over(record) for record in records)
+            named = zip(exact, records, strict=True)
+            ended = all(record is not None and self._is_over(name, record) for name, record in named)
             rows = [lanes for alarm_id in self.alarms().values() if (lanes := await store.lanes(alarm_id))]
             group = (await store.group(GROUP)).record
             if ended and not rows and not group.resizing and group.size == self.outside.size:

@@ -27,6 +27,7 @@ from autoscaler.ports import (
     HISTORY_ENTRIES,
     MARK_DELAY,
     STATE_FORM,
+    UNJUDGED_KEPT,
     Acceptance,
     Accepted,
     AlreadyDecided,
@@ -239,6 +240,15 @@ class TestWindows:
         assert points_of(behind) == [*old, (T - 249, 2.5), (T, 3.0)]
         assert dict(behind.too_old) == {"a": 1}
         assert points_of(trimmed) == [(T, 4.0)]
+
+    async def test_a_stray_of_hours_ago_is_too_old_whatever_is_looked_at(self, bench: Bench) -> None:
+        await bench.write((T, 1.0))
+        points = {"a": pack([(T - 100 - UNJUDGED_KEPT, 2.0), (T - 99 - UNJUDGED_KEPT, 3.0)])}
+
+        (reply,) = await bench.store.write([WindowWrite(window(), points=points, kept_from=-math.inf)])
+
+        assert dict(reply.too_old) == {"a": 1}
+        assert points_of(reply) == [(T - 99 - UNJUDGED_KEPT, 3.0), (T, 1.0)]
 
     async def test_series_that_are_still_looked_at_are_not_swept(self, bench: Bench) -> None:
         first = await bench.write((T, 1.0), name="silent")

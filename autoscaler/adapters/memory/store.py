@@ -71,6 +71,7 @@ from autoscaler.ports import (
     WindowWrite,
     WorkItem,
     alarm_of,
+    cutoff,
     sweep_interval,
 )
 from autoscaler.scaling.decision import Decision
@@ -851,7 +852,7 @@ def _sweep(window: _Window, write: WindowWrite, now: float) -> list[str]:
 def _cutoff(window: _Window, write: WindowWrite, now: float) -> float:
     if window.newest is None:
         return -math.inf
-    return min(min(window.newest, now) - write.spec.horizon, write.kept_from)
+    return cutoff(window.newest, now, write.spec.horizon, write.kept_from)
 
 
 def _last_time(packed: bytes) -> float:

@@ -16,6 +16,7 @@ from autoscaler.alarms.definition import encode
 from autoscaler.ports import (
     DECISIONS,
     MARK_DELAY,
+    UNJUDGED_KEPT,
     Acceptance,
     Accepted,
     AuditEntry,
@@ -98,7 +99,7 @@ def windows_asked(writes: Sequence[WindowWrite]) -> tuple[Any, bytes]:
             leaves.append((place, list(write.leaves), list(write.leaves.values())))
     lengths = list(map(len, data))
     ids = [write.spec.window_id for write in writes]
-    return (list(kinds), ids, held, which, counts, names, lengths, leaves, MARK_DELAY), b"".join(data)
+    return (list(kinds), ids, held, which, counts, names, lengths, leaves, MARK_DELAY, UNJUDGED_KEPT), b"".join(data)
 
 
 def window_replies(writes: Sequence[WindowWrite], answer: bytes, data: bytes) -> list[WindowReply]:

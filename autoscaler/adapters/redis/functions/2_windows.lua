@@ -257,7 +257,7 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
 
   local cutoff = newest and math.min(newest, now) - ask.horizon or -math.huge
   if newest then
-    cutoff = math.min(cutoff, ask.kept_from)
+    cutoff = math.max(math.min(cutoff, ask.kept_from), cutoff - ask.unjudged_kept)
   end
   local touched, answers, old_names, old_counts, gone, changes, is_new = {}, {}, {}, {}, {}, {}, false
   for _, series in ipairs(taken) do
@@ -304,8 +304,8 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
   return at
 end
 
--- {kinds, ids, held versions, kinds of each, numbers of series, their names, lengths of their points, leaves}: merges
--- points, raises versions, and marks the windows as due. A kind is {horizon, most series, most points, seconds between
+-- {kinds, ids, held versions, kinds of each, numbers of series, their names, lengths of their points, leaves, seconds
+-- until they are due, seconds for which more than the horizon is kept}: merges points, raises versions, and marks the windows as due. A kind is {horizon, most series, most points, seconds between
 -- two sweeps, seconds that it is kept, from when on points are kept whatever the horizon says}, a leave is {place of the window, names, times}.
 --
 -- Answers versions, times, newest points, what became of each series of those windows that the caller has in hand, the
@@ -330,7 +330,7 @@ register('write', function(keys, args)
     local ask = {
       place = place, id = id, held = helds[place], names = names, lengths = lengths, leaving = left[2], left_at = left[3],
       horizon = kind[1], max_series = kind[2], max_points = kind[3], sweep_interval = kind[4], kept = kind[5],
-      kept_from = kind[6],
+      kept_from = kind[6], unjudged_kept = asked_[10],
     }
     at = write_window(prefix, now, ask, args[3], at, bodies, answer)
   end
