@@ -20,8 +20,11 @@ from redis.exceptions import AskError, ClusterDownError, MasterDownError, MovedE
 from autoscaler.redaction import redacted
 from autoscaler.settings import CLUSTER, cluster_nodes
 
-CONNECTIONS: Final = 32
-"""To each server, at a time; calls beyond that wait for one to be free, within their deadline."""
+CONNECTIONS: Final = 8
+"""To each server, at a time; calls beyond that wait for one to be free, within their deadline.
+
+With more of them calls would wait there, since it does one thing at a time, and all stay open after a flood.
+"""
 WAITS: Final = 2000
 """To each server, at a time: one for each stream that is waited for, at most."""
 LOOK_SECONDS: Final = 1.0
