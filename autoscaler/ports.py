@@ -102,7 +102,8 @@ class WindowReply(msgspec.Struct, frozen=True):
     """A window after a write.
 
     Attributes:
-        version: raised by each write, never used twice, also after the window was forgotten and made anew.
+        version: raised by each write, never used twice, also after the window was forgotten and made anew, or after a
+            server has lost its last writes: a look at what was lost is older than any look after it.
         asof: Unix seconds, the store's clock, never running backwards for a window.
         newest: event time of the newest point ever written, None while there is none.
         whole: ``series`` is all there is; else only what was written just now, and the rest is as in ``held``.

@@ -248,8 +248,7 @@ class MemoryStore:
         window = self._windows.get(window_id)
         known = window is not None
         if window is None:
-            # from the clock, so that a version never comes again after the window was forgotten
-            window = self._windows[window_id] = _Window(max(0, int(now * 1e6)), now, now)
+            window = self._windows[window_id] = _Window(0, now, now)
         whole = not known or write.held != window.version
         taken, refused = _admitted(window, write)
         for points in taken.values():
@@ -257,7 +256,8 @@ class MemoryStore:
             window.newest = newest if window.newest is None else max(window.newest, newest)
         touched, grown, too_old = _merge(window, write, taken, now)
         gone = [*_leave(window, write.leaves), *_sweep(window, write, now)]
-        window.version += 1
+        # from the clock, so that a version never comes again after the window was forgotten
+        window.version = max(window.version + 1, int(now * 1e6))
         window.asof = max(window.asof, now)
         self._work.lower(("window", window_id), now + MARK_DELAY)
         told = [] if whole else [name for name in touched if name in window.series]

@@ -240,10 +240,10 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
   local newest, swept = tonumber(known[3]), tonumber(known[4])
   local whole = ask.held ~= version
   if not version then
-    -- from the clock, so that a version never comes again after the window was forgotten
-    version = math.max(0, math.floor(now * 1e6))
     redis.call('DEL', key)
   end
+  -- from the clock, so that a version never comes again after the window was forgotten or a server has lost its last ones
+  version = math.max((version or 0) + 1, math.floor(now * 1e6))
 
   local taken, refused
   taken, refused, at = admitted(key, ask, data, at)
@@ -277,7 +277,7 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
   end
   in_pieces('HSET', key, changes)
   leave(key, ask, touched, gone)
-  local fields = {'version', whole_number(version + 1), 'asof', exact(math.max(asof, now))}
+  local fields = {'version', whole_number(version), 'asof', exact(math.max(asof, now))}
   if newest ~= tonumber(known[3]) then
     fields[5], fields[6] = 'newest', exact(newest)
   end
@@ -290,7 +290,7 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
   redis.call('HSET', window, unpack(fields))
   keep_alive(window, key, now, ask.kept, tonumber(known[5]), is_new)
 
-  answer.versions[ask.place], answer.times[ask.place] = version + 1, math.max(asof, now)
+  answer.versions[ask.place], answer.times[ask.place] = version, math.max(asof, now)
   answer.newest[ask.place] = newest or -math.huge
   if whole then
     answer.wholes[#answer.wholes + 1] = whole_of(key, ask.place, bodies)
