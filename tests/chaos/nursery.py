@@ -119,7 +119,7 @@ def forked(order: bytes) -> int:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, the process ends by it
         traceback.print_exc()  # nobody above does
     finally:
         os._exit(code)
