@@ -12,6 +12,8 @@ from typing import Any
 POINT_BYTES = 16
 """Two little-endian doubles: Unix seconds, value."""
 _POINT = struct.Struct("<dd")
+ROOM = 1024
+"""Bytes that a series may hold for points to come, beside four times what its points take."""
 
 
 class Series:
@@ -62,8 +64,7 @@ class Series:
             times.extend(more.times)
             values.extend(more.values)
         if dropped:
-            del times[:dropped]
-            del values[:dropped]
+            self.times, self.values = _cut(times, dropped), _cut(values, dropped)
         if self.memo:
             self.memo.clear()
 
@@ -74,6 +75,12 @@ class Series:
     def left_open(self, start: float, end: float) -> slice:
         """Where the points with start < t <= end are, as sliding granules count them."""
         return slice(bisect_right(self.times, start), bisect_right(self.times, end))
+
+
+def _cut(numbers: array[float], dropped: int) -> array[float]:
+    """Numbers without the first of them; one that loses a few at a time would keep all the room that a flood took."""
+    del numbers[:dropped]
+    return numbers[:] if numbers.__sizeof__() > 4 * len(numbers) * numbers.itemsize + ROOM else numbers
 
 
 def pack(points: Iterable[tuple[float, float]]) -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 
 import pytest
 from hypothesis import given
@@ -67,3 +68,26 @@ def test_merging_again_changes_nothing(before: dict[float, float], new: dict[flo
     once = merged(pack(sorted(before.items())), new.items(), newer_than=-math.inf, at_most=100)
 
     assert merged(once, new.items(), newer_than=-math.inf, at_most=100) == once
+
+
+def test_a_series_gives_back_the_room_of_a_flood_however_few_points_leave_at_a_time() -> None:
+    series = unpack(pack([(float(second), 1.0) for second in range(10_000)]))
+
+    for second in range(10_000, 19_900):
+        series.grow(pack([(float(second), 2.0)]), 2)
+
+    assert list(series.points()) == [(float(second), 2.0) for second in range(19_800, 19_900)]
+    assert sys.getsizeof(series.times) + sys.getsizeof(series.values) < 10_000
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60)), max_size=40))
+def test_growing_is_appending_and_dropping(steps: list[tuple[int, int]]) -> None:
+    series, expected, time = unpack(pack([(0.0, 0.0)])), [(0.0, 0.0)], 0
+    for added, dropped in steps:
+        points = [(float(time + number), float(number)) for number in range(1, added + 1)]
+        time += added
+        expected = [*expected, *points]
+        gone = min(dropped, len(expected))
+        series.grow(pack(points), gone)
+        expected = expected[gone:]
+        assert list(series.points()) == expected
