@@ -101,6 +101,12 @@ class NotificationAction:
                 raise
             await self._drop(exchange)
             raise TemporaryError(f"{self._place}: the connection was lost") from error
+        except Exception as error:
+            # what still waits when a connection ends for no reason that the client knows is told just that
+            if type(error) is not Exception:
+                raise
+            await self._drop(exchange)
+            raise TemporaryError(f"{self._place}: the connection was lost") from error
 
     async def close(self) -> None:
         """Close the connection; the next delivery makes another."""

@@ -204,6 +204,11 @@ def _translated() -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise TemporaryError("the connection was lost") from error
+    except Exception as error:
+        # what still waits when a connection ends for no reason that the client knows is told just that
+        if type(error) is not Exception:
+            raise
+        raise TemporaryError("the connection was lost") from error
 
 
 def _said(error: BaseException) -> str:
