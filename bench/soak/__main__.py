@@ -14,6 +14,7 @@ import csv
 import itertools
 import json
 import platform
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
@@ -70,6 +71,8 @@ def main() -> int:
         interval=asked.interval,
     )
     findings = Findings()
+    # whoever ends it otherwise would leave what it has started
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             asyncio.run(soak(plan, Path(folder), findings, said=lambda text: print(text, flush=True)))
