@@ -28,6 +28,7 @@ from autoscaler.alarms.course import (
     lasting,
     may_call_policies,
     next_opening,
+    next_version,
     unheard,
     waits_of,
 )
@@ -180,7 +181,7 @@ def _look_at_window(at: _Leaves, number: int, view: WindowView) -> None:
 
 def _note_outage(at: _Leaves, before: Outage | None, now: Outage | None) -> None:
     # the record's version is raised with the leaves
-    note = turned(before, now, at.look.now, at.look.record.version + 1)
+    note = turned(before, now, at.look.now, next_version(at.look.record, at.look.now))
     at.look.happenings += [] if note is None else [note]
 
 

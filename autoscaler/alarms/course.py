@@ -34,6 +34,11 @@ PROBED = 1.0
 DOUBTED = "data is missing, which is not believed yet since a source of measures is behind"
 
 
+def next_version(record: AlarmRecord, now: float) -> int:
+    """Of the clock, so that no id of an action comes again after the store has lost the last versions of a record."""
+    return max(record.version + 1, int(now * 1e6))
+
+
 class Look(msgspec.Struct):
     """The evaluation of an alarm under way.
 
@@ -49,11 +54,11 @@ class Look(msgspec.Struct):
     happenings: list[Happening] = []
 
     def change(self, **fields: Any) -> None:
-        """Move the record on by one version, unless that changes nothing."""
+        """Move the record on to the next version, unless that changes nothing."""
         record = self.record
         # nearly always nothing does, and to compare some fields is cheaper than to make a record and compare all
         if any(getattr(record, name) != value for name, value in fields.items()):
-            self.record = msgspec.structs.replace(record, **fields, version=record.version + 1)
+            self.record = msgspec.structs.replace(record, **fields, version=next_version(record, self.now))
 
     @property
     def has_policies(self) -> bool:

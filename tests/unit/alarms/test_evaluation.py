@@ -69,6 +69,21 @@ def test_one_measure_a_granule_is_acted_on_at_once() -> None:
     assert states(watch) == [(112, OK), (142, ALARM)]
 
 
+def test_what_a_store_has_lost_of_a_record_gives_its_versions_to_nothing_else() -> None:
+    # ids of actions are made of them, and some of what was lost was told
+    watch = Watch(an_alarm())
+    busy(watch, 102, 122, value=10.0)
+    kept = watch.record
+    busy(watch, 132, 142)
+    told = watch.record
+    watch.record = kept
+
+    watch.look(143)
+
+    assert (told.state, watch.record.state) == (ALARM, ALARM)
+    assert watch.record.version > told.version
+
+
 def test_ten_measures_a_granule_do_not_fire_on_the_first() -> None:
     watch = Watch(an_alarm(a_rule(evaluation_periods=1)))
     for second in range(100, 111):
