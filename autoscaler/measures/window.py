@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from autoscaler.measures.match import Match
     from autoscaler.measures.series import Series
 
+_identity = json.JSONEncoder(sort_keys=True).encode
 ANY_PROJECT = "any"
 """The scope of a rule that looks at the measures of every project; only an operator may say it."""
 
@@ -45,8 +47,8 @@ class WindowSpec(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         metrics = self.metrics if len(self.metrics) > 1 else self.metrics[0]
-        identity = msgspec.json.encode([self.project_id, metrics, to_search(self.match)], order="sorted")
-        msgspec.structs.force_setattr(self, "window_id", hashlib.sha256(identity).hexdigest()[:24])
+        identity = _identity([self.project_id, metrics, to_search(self.match)])
+        msgspec.structs.force_setattr(self, "window_id", hashlib.sha256(identity.encode()).hexdigest()[:24])
 
     def widened(self, other: WindowSpec) -> WindowSpec:
         """This window, kept long and large enough for both."""
