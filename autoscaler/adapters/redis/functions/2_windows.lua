@@ -305,8 +305,9 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
 end
 
 -- {kinds, ids, held versions, kinds of each, numbers of series, their names, lengths of their points, leaves, seconds
--- until they are due, seconds for which more than the horizon is kept}: merges points, raises versions, and marks the windows as due. A kind is {horizon, most series, most points, seconds between
--- two sweeps, seconds that it is kept, from when on points are kept whatever the horizon says}, a leave is {place of the window, names, times}.
+-- until they are due, seconds for which more than the horizon is kept at most}: merges points, raises versions, and
+-- marks the windows as due. A kind is {horizon, most series, most points, seconds between two sweeps, seconds that it is
+-- kept, from when on points are kept beyond the horizon}, a leave is {place of the window, names, times}.
 --
 -- Answers versions, times, newest points, what became of each series of those windows that the caller has in hand, the
 -- lengths of what follows of them, {place, names, lengths} of the windows that follow as a whole, {place, gone, too old,
