@@ -363,20 +363,24 @@ async def test_a_dead_member_is_replaced_under_its_own_name() -> None:
 
 async def test_a_member_that_dies_again_and_again_waits_longer_and_longer_and_is_not_ready(tmp_path: Path) -> None:
     log = tmp_path / "starts"
-    program = (
-        "import os, sys; os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT), b'x'); sys.exit(3)"
-    )
-    web = group(command=(sys.executable, "-S", "-c", program, str(log)))
-    async with ProcessTarget(restart_delay=0.02, longest_delay=0.2) as target:
+    # A shell, since what takes long to start also takes long to die, and might be ready meanwhile.
+    web = group(command=("/bin/sh", "-c", 'printf x >> "$1"; exit 3', "member", str(log)))
+    clock = asyncio.get_running_loop().time
+    async with ProcessTarget(restart_delay=0.2) as target:
         await target.resize(web, 1, fence=1, deadline=5)
         # The first life may look ready until it ends; from the second on nothing does.
         await until(lambda: log.exists() and log.stat().st_size >= 2)
-        seen = []
-        while log.stat().st_size < 5:
+        seen, starts = [], [clock()]
+        while len(starts) < 3:
             seen.append(await target.status(web))
             await asyncio.sleep(0.005)
+            if log.stat().st_size >= 2 + len(starts):
+                starts.append(clock())
         assert {status.size for status in seen} == {1}
         assert sum(status.ready_count for status in seen) < len(seen) / 4
+        # Twice as long each time: 0.4 and 0.8 s, less what it took here to see a start.
+        assert starts[1] - starts[0] > 0.25
+        assert starts[2] - starts[1] > 0.6
         await target.resize(web, 0, fence=2, deadline=5)
         await settled(Subject(target, web, web, names=True), 0)
 
