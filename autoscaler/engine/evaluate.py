@@ -143,7 +143,7 @@ class Evaluator:
         Windows over many series that were evaluated a moment ago are put off, never left out.
 
         Args:
-            leased: called with the head of each lane that this made non-empty, as soon as it is leased to us.
+            leased: called with the head of each lane that this made non-empty, which is leased to us.
 
         Raises:
             TemporaryError: the store could not be reached; the windows' marks bring them up again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import assert_never
 
@@ -18,7 +18,7 @@ MAX_RETRIES = 20
 """Lost races for one alarm in one round."""
 
 Leased = Callable[[Head], None]
-"""Told of the head of each lane that was made non-empty, as soon as it is leased to us."""
+"""Told of the head of each lane that was made non-empty, which is leased to us."""
 
 
 class Attempt(msgspec.Struct):
@@ -58,9 +58,21 @@ class Ledger:
     async def settle(self, attempts: Sequence[Attempt], leased: Leased) -> None:
         """Have all of them accepted; those that lost every race are not ``settled``.
 
+        ``leased`` is told in the order of the attempts, however many races each of them lost: what falls due at one
+        moment is decided in one order, whatever this replica happened to know of the records.
+
         Raises:
             TemporaryError: the store could not be reached; which of them are in force is not known.
         """
+        heads: dict[str, list[Head]] = {attempt.alarm_id: [] for attempt in attempts}
+        try:
+            await self._settle(attempts, heads)
+        finally:
+            for each in heads.values():
+                for head in each:
+                    leased(head)
+
+    async def _settle(self, attempts: Sequence[Attempt], heads: Mapping[str, list[Head]]) -> None:
         open_ = list(attempts)
         for _ in range(MAX_RETRIES):
             records = await self._fetched({attempt.alarm_id for attempt in open_})
@@ -73,7 +85,7 @@ class Ledger:
                     tried.append((attempt, acceptance))
             if not tried:
                 return
-            open_ = await self._accept(tried, leased)
+            open_ = await self._accept(tried, heads)
 
     async def _fetched(self, alarm_ids: AbstractSet[str]) -> dict[str, AlarmRecord | None]:
         """The records of these alarms, whichever of them are forgotten while they are read."""
@@ -85,7 +97,9 @@ class Ledger:
             known |= fetched
         return known
 
-    async def _accept(self, tried: Sequence[tuple[Attempt, Acceptance]], leased: Leased) -> list[Attempt]:
+    async def _accept(
+        self, tried: Sequence[tuple[Attempt, Acceptance]], heads: Mapping[str, list[Head]]
+    ) -> list[Attempt]:
         """Those that were not quick enough."""
         asked = time.monotonic()
         try:
@@ -100,8 +114,9 @@ class Ledger:
                     self._note(acceptance)
                     attempt.settled = True
                     attempt.accepted(acceptance)
-                    for lane in lanes:
-                        leased(Head(next(row for row in acceptance.rows if row.lane == lane), asked))
+                    heads[attempt.alarm_id] += [
+                        Head(next(row for row in acceptance.rows if row.lane == lane), asked) for lane in lanes
+                    ]
                 case Stale():
                     # whoever was faster changed the record; it is read afresh next time
                     self._records.pop(attempt.alarm_id, None)
