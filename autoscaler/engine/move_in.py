@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
+from autoscaler.alarms.course import next_version
 from autoscaler.alarms.definition import NOT_EVALUATED, SET_BY_HAND, Definition
 from autoscaler.alarms.imported import as_imported
 from autoscaler.alarms.rules import EventRule
@@ -296,7 +297,7 @@ class Importer:
     async def _remove(self, definition: Definition, record: AlarmRecord, now: float) -> None:
         alarm_id = definition.alarm_id
         entry = HistoryEntry(
-            event_id=event_id(alarm_id, record.version + 1, "deletion"),
+            event_id=event_id(alarm_id, next_version(record, now), "deletion"),
             alarm_id=alarm_id,
             type="deletion",
             detail={"state": record.state},

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
+from autoscaler.alarms.course import next_version
 from autoscaler.alarms.definition import (
     NOT_EVALUATED,
     SET_BY_HAND,
@@ -146,7 +147,7 @@ class Orders:
             alarm = self._controller.understood(after)
             moved = record if state is None else _moved(record, state, now)
             renewed = msgspec.structs.replace(
-                moved, version=record.version + 1, revision=revision, trust_gone=_still_gone(record, after)
+                moved, version=next_version(record, now), revision=revision, trust_gone=_still_gone(record, after)
             )
             detail = _difference(told(before), told(after))
             if renewed.state is not record.state:
@@ -169,7 +170,7 @@ class Orders:
             moved = _moved(record, state, now)
             if moved is record:
                 return None, record, None
-            renewed = msgspec.structs.replace(moved, version=record.version + 1)
+            renewed = msgspec.structs.replace(moved, version=next_version(record, now))
             detail = {"state": state, "state_reason": SET_BY_HAND}
             alarm = listing.alarm
             return None, renewed, _entry(alarm, renewed, "state transition", detail, actor, alarm.project_id, now)
@@ -186,7 +187,7 @@ class Orders:
         for _ in range(ROUNDS):
             listing, record, now = await self._present(alarm_id)
             alarm = listing.alarm
-            gone = msgspec.structs.replace(record, version=record.version + 1)
+            gone = msgspec.structs.replace(record, version=next_version(record, now))
             entry = _entry(alarm, gone, "deletion", {"state": record.state}, actor, alarm.project_id, now)
             if await self._accept(alarm_id, record.version, None, entry, now, removed=True):
                 await self._controller.learn({alarm_id: None})

@@ -138,6 +138,16 @@ async def test_the_history_outlives_the_alarm_and_says_who_did_what() -> None:
     assert await bench.store.histories("p1") == [alarm_id]
 
 
+async def test_the_id_of_a_change_never_comes_again_after_a_store_has_lost_its_last_writes() -> None:
+    bench, (orders,) = await a_bench()
+    listing, _ = await orders.create(a_definition(), None, SOMEBODY)
+    for state in (AlarmState.ALARM, AlarmState.OK):
+        bench.now += 1.0
+        record = await orders.set_state(listing.alarm.alarm_id, state, SOMEBODY)
+        # the ids are made of versions, and those are of the clock
+        assert record.version == bench.now * 1e6
+
+
 async def test_a_change_that_sets_the_state_tells_the_reason_only_when_it_is_another() -> None:
     bench, (orders,) = await a_bench()
     listing, _ = await orders.create(a_definition(), None, SOMEBODY)
