@@ -20,6 +20,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+REFUSED_DELAY: Final = 30.0
+"""Seconds before asking again where the answer was no: credentials and permissions are mended by people."""
 
 
 class AutoscalerError(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import aio_pika
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 from yarl import URL
 
+from autoscaler.adapters.amqp import translated
 from autoscaler.errors import PermanentError, TemporaryError
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ MESSAGE_NAMESPACE: Final = uuid.UUID("2f1c7e5c-9d1b-5a40-8d0e-6c1d6a1f6f0b")
 """Of the message ids, which are made from row ids: a repeated delivery carries the same one."""
 
 _FAREWELL_TIMEOUT: Final = 2.0
-
-logging.getLogger("aiormq").setLevel(
-    logging.CRITICAL
-)  # it tells of every failed try, with traces; the engine does once
 
 
 class NotificationAction:
@@ -85,28 +81,13 @@ class NotificationAction:
         message = _message(row)
         exchange: AbstractExchange | None = None
         try:
-            async with asyncio.timeout(self._timeout):
-                exchange = await self._connected()
-                await exchange.publish(message, self._routing_key, mandatory=False)
-        except TimeoutError as error:
+            with translated(self._timeout):
+                async with asyncio.timeout(self._timeout):
+                    exchange = await self._connected()
+                    await exchange.publish(message, self._routing_key, mandatory=False)
+        except TemporaryError as error:
             await self._drop(exchange)
-            raise TemporaryError(f"{self._place}: no answer within {self._timeout:.3g} s") from error
-        except (AMQPError, OSError, RuntimeError) as error:  # RuntimeError: a connection that closed during a call
-            await self._drop(exchange)
-            raise TemporaryError(f"{self._place}: {str(error) or type(error).__name__}") from error
-        except asyncio.CancelledError as error:
-            # the client cancels the calls of a connection that is lost; only a task that is asked to end must end
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            await self._drop(exchange)
-            raise TemporaryError(f"{self._place}: the connection was lost") from error
-        except Exception as error:
-            # what still waits when a connection ends for no reason that the client knows is told just that
-            if type(error) is not Exception:
-                raise
-            await self._drop(exchange)
-            raise TemporaryError(f"{self._place}: the connection was lost") from error
+            raise TemporaryError(f"{self._place}: {error}") from error
 
     async def close(self) -> None:
         """Close the connection; the next delivery makes another."""

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 import aio_pika
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.abc import AbstractChannel, DeliveredMessage
-from aiormq.exceptions import (
-    AMQPError,
-    AuthenticationError,
-    ChannelAccessRefused,
-    ChannelPreconditionFailed,
-    ConnectionNotAllowed,
-    InvalidFrameError,
-    ProbableAuthenticationError,
-)
 from yarl import URL
 
+from autoscaler.adapters.amqp import said, translated
 from autoscaler.adapters.sources.decode import LIVE, Limits
-from autoscaler.adapters.sources.link import REFUSED_DELAY, LinkedSource, Received, Tls, enough
+from autoscaler.adapters.sources.link import LinkedSource, Received, Tls, enough
 from autoscaler.adapters.sources.trust import NOBODY, Trust
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Source
@@ -35,18 +26,6 @@ _CALL_TIMEOUT: Final = 10.0
 _FAREWELL_TIMEOUT: Final = 2.0
 _HEARTBEAT: Final = 15
 """Seconds, unless the URL says ``?heartbeat=``; a broker that is silent for a few of these is given up."""
-_REFUSALS: Final = (
-    AuthenticationError,
-    ProbableAuthenticationError,
-    ConnectionNotAllowed,
-    ChannelAccessRefused,
-    ChannelPreconditionFailed,
-)
-"""What only people can mend."""
-
-logging.getLogger("aiormq").setLevel(
-    logging.CRITICAL
-)  # it tells of every failed try, with traces; the source does once
 
 
 class AmqpSource(LinkedSource):
@@ -126,7 +105,7 @@ class AmqpSource(LinkedSource):
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[aio_pika.abc.AbstractConnection]:
         context = None if self._tls is None else await asyncio.to_thread(self._tls.context)
-        with _translated():
+        with translated(_CALL_TIMEOUT):
             connection = await aio_pika.connect(self._url, ssl_context=context, timeout=_CALL_TIMEOUT)
         try:
             yield connection
@@ -173,7 +152,7 @@ def _address(url: str, username: str | None, password: str | None) -> URL:
 
 async def _farewell(connection: aio_pika.abc.AbstractConnection) -> None:
     """Close; a broker that does not answer is not waited for."""
-    with suppress(TemporaryError), _translated():
+    with suppress(TemporaryError), translated(_CALL_TIMEOUT):
         async with asyncio.timeout(_FAREWELL_TIMEOUT):
             await connection.close()
 
@@ -181,40 +160,9 @@ async def _farewell(connection: aio_pika.abc.AbstractConnection) -> None:
 @asynccontextmanager
 async def answered() -> AsyncIterator[None]:
     """Calls that the broker has to answer within some seconds; raises TemporaryError."""
-    with _translated():
+    with translated(_CALL_TIMEOUT):
         async with asyncio.timeout(_CALL_TIMEOUT):
             yield
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The client's errors as ours."""
-    try:
-        yield
-    except _REFUSALS as error:
-        raise TemporaryError(_said(error), delay=REFUSED_DELAY) from error
-    except InvalidFrameError as error:  # RabbitMQ closes the connection instead, and the client forgets why
-        detail = "the broker closed the connection when asked for the virtual host: is it there, and open to this user?"
-        raise TemporaryError(detail, delay=REFUSED_DELAY) from error
-    except (AMQPError, OSError, RuntimeError) as error:  # RuntimeError: a connection that closed during a call
-        raise TemporaryError(_said(error)) from error
-    except asyncio.CancelledError as error:
-        # the client cancels the calls of a connection that is lost; only a task that is asked to end must end
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise TemporaryError("the connection was lost") from error
-    except Exception as error:
-        # what still waits when a connection ends for no reason that the client knows is told just that
-        if type(error) is not Exception:
-            raise
-        raise TemporaryError("the connection was lost") from error
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_CALL_TIMEOUT:.0f} s"
-    return str(error) or type(error).__name__
 
 
 async def queue_exists(connection: aio_pika.abc.AbstractConnection, queue: str) -> bool:
@@ -335,7 +283,7 @@ class AmqpLink:
 
     def _closed(self, closing: asyncio.Future[object]) -> None:
         error = None if closing.cancelled() else closing.exception()
-        self._lose("the connection was lost" if error is None else f"the connection was lost: {_said(error)}")
+        self._lose("the connection was lost" if error is None else f"the connection was lost: {said(error)}")
 
     def _cancelled(self, _: object) -> None:
         self._lose("the queue was deleted")

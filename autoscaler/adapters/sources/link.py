@@ -16,14 +16,12 @@ import structlog
 
 from autoscaler.adapters.sources.again import marked
 from autoscaler.adapters.sources.decode import LIVE, Limits, decode
-from autoscaler.errors import TemporaryError
+from autoscaler.errors import REFUSED_DELAY, TemporaryError
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import Batch, Decoder, Delivery, Undecoded
 
 FIRST_DELAY: Final = 0.2
 LONGEST_DELAY: Final = 10.0
-REFUSED_DELAY: Final = 30.0
-"""Seconds before asking again where the answer was no: credentials and permissions are mended by people."""
 STEADY: Final = 5.0
 """Seconds that a link must have stood to count as good; one that falls at once is made again ever more slowly."""
 TAKEN_BYTES: Final = 4 * 1024 * 1024

@@ -20,9 +20,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from autoscaler.adapters.sources.decode import LIVE, Limits
-from autoscaler.adapters.sources.link import REFUSED_DELAY, Link, LinkedSource, Received, Tls, enough
+from autoscaler.adapters.sources.link import Link, LinkedSource, Received, Tls, enough
 from autoscaler.adapters.sources.trust import NOBODY, Trust
-from autoscaler.errors import PermanentError, TemporaryError
+from autoscaler.errors import REFUSED_DELAY, PermanentError, TemporaryError
 from autoscaler.ports import Seat, Source, SpareSeat
 from autoscaler.settings import SourceKind
 

@@ -19,10 +19,10 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ConnectionCommandInvalid
 
 from autoscaler.adapters.sources.amqp import AmqpLink, AmqpSource, answered, queue_exists
-from autoscaler.adapters.sources.link import REFUSED_DELAY, Received
+from autoscaler.adapters.sources.link import Received
 from autoscaler.adapters.sources.seated import SeatedSource, leaving
 from autoscaler.adapters.sources.trust import Trust
-from autoscaler.errors import TemporaryError
+from autoscaler.errors import REFUSED_DELAY, TemporaryError
 from autoscaler.ports import Seat, Source, SpareSeat
 from autoscaler.settings import SourceKind
 

@@ -17,10 +17,10 @@ import aio_pika
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from autoscaler.adapters.sources.amqp import AmqpLink, answered, queue_exists
-from autoscaler.adapters.sources.link import REFUSED_DELAY, Received
+from autoscaler.adapters.sources.link import Received
 from autoscaler.adapters.sources.seated import SeatedSource
 from autoscaler.adapters.sources.trust import Trust
-from autoscaler.errors import TemporaryError
+from autoscaler.errors import REFUSED_DELAY, TemporaryError
 from autoscaler.ports import Source, StreamSeat
 from autoscaler.settings import Beginning, SourceKind
 
