@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
@@ -41,7 +42,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+class Alarm(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """An alarm's definition; names and defaults are Aodh's (aodh/api/controllers/v2/alarms.py, 23.0.0).
 
     Attributes:
@@ -51,7 +52,6 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         type: as declared, one of the names of :mod:`autoscaler.declarations`.
         repeat_interval: seconds; only with ``repeat_actions``.
         revision: of the definition, raised by each change through the API; 0 for alarms declared in files.
-        definition: a digest of what is evaluated, made of the rest; it changes when the rule or its constraints do.
     """
 
     alarm_id: str
@@ -70,12 +70,12 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     repeat_actions: bool = False
     repeat_interval: float = REPEAT_INTERVAL
     time_constraints: tuple[TimeConstraint, ...] = ()
-    definition: str = ""
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def definition(self) -> str:
+        """A digest of what is evaluated; it changes when the rule or its constraints do."""
         evaluated = [plain(self.rule), self.sees, self.time_constraints]
-        digest = hashlib.sha256(msgspec.json.encode(evaluated)).hexdigest()[:16]
-        msgspec.structs.force_setattr(self, "definition", digest)
+        return hashlib.sha256(msgspec.json.encode(evaluated)).hexdigest()[:16]
 
     def actions(self, state: AlarmState) -> tuple[str, ...]:
         """The action URLs that ``state`` calls, in declared order."""

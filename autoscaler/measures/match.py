@@ -252,6 +252,17 @@ def to_search(match: Match) -> Any:
             assert_never(match)
 
 
+def to_text(match: Match) -> str:
+    """What :func:`to_search` gives as JSON with sorted keys; there are as many as alarms, and most are of this kind."""
+    match match:
+        case Equals(attribute, value):
+            return f'{{"=": {{{json.dumps(attribute)}: {json.dumps(value)}}}}}'
+        case And(parts) if parts:
+            return f'{{"and": [{", ".join(map(to_text, parts))}]}}'
+        case _:
+            return json.dumps(to_search(match), sort_keys=True)
+
+
 def holds(match: Match, measure: Measure) -> bool:
     """Whether ``match`` is true of ``measure``. Total."""
     return _truth(match, measure) is True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from autoscaler.measures.derived import resource_of
-from autoscaler.measures.match import to_search
+from autoscaler.measures.match import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from autoscaler.measures.match import Match
     from autoscaler.measures.series import Series
 
-_identity = json.JSONEncoder(sort_keys=True).encode
 ANY_PROJECT = "any"
 """The scope of a rule that looks at the measures of every project; only an operator may say it."""
 
@@ -46,8 +45,8 @@ class WindowSpec(msgspec.Struct, frozen=True):
     window_id: str = ""
 
     def __post_init__(self) -> None:
-        metrics = self.metrics if len(self.metrics) > 1 else self.metrics[0]
-        identity = _identity([self.project_id, metrics, to_search(self.match)])
+        metrics = json.dumps(self.metrics if len(self.metrics) > 1 else self.metrics[0])
+        identity = f"[{json.dumps(self.project_id)}, {metrics}, {to_text(self.match)}]"
         msgspec.structs.force_setattr(self, "window_id", hashlib.sha256(identity.encode()).hexdigest()[:24])
 
     def widened(self, other: WindowSpec) -> WindowSpec:

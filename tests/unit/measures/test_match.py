@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from typing import Any
 
@@ -30,13 +31,14 @@ from autoscaler.measures.match import (
     required,
     required_any,
     to_search,
+    to_text,
 )
 from autoscaler.measures.measure import Measure
 
 WEB = Measure("cpu", "r1", 0.0, 1.0, project_id="p", metadata={"server_group": "web", "az": "1"})
 GROUP, RESOURCE, OTHER = Equals("server_group", "web"), Equals("resource_id", "r1"), Equals("az", "2")
 
-attributes = st.sampled_from(["az", "server_group", "project_id", "resource_id", "flavor"])
+attributes = st.sampled_from(["az", "server_group", "project_id", "resource_id", 'fla"vör'])
 values = st.sampled_from(["1", "web", "p", "r1", "-2.5", ""])
 matches = st.recursive(
     st.builds(Equals, attributes, values)
@@ -148,6 +150,12 @@ def test_what_is_not_known_is_refused(search: Any, message: str) -> None:
 @given(matches)
 def test_what_is_written_is_read_back(match: Match) -> None:
     assert from_search(to_search(match)) == match
+
+
+@given(matches)
+def test_windows_are_named_by_the_json_of_what_is_written(match: Match) -> None:
+    # windows that are stored bear names made of this text
+    assert to_text(match) == json.dumps(to_search(match), sort_keys=True)
 
 
 @given(matches)
