@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -63,8 +64,11 @@ def run(
 
     Every setting is also a variable AUTOSCALER_…; docs/reference/settings.md names them all.
     """
-    from autoscaler import app, settings  # noqa: PLC0415 - half a second
-
+    gc.disable()  # a quarter of what follows would be looking for garbage, and what is imported stays
+    try:
+        from autoscaler import app, settings  # noqa: PLC0415 - half a second, and more on slow machines
+    finally:
+        gc.enable()
     found = settings.load(
         rules=rules,
         policies=policies,
