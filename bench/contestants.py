@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import psutil
+import redis
 
 from autoscaler.adapters.redis import RedisStore
 from autoscaler.alarms.alarm import AlarmState
@@ -27,6 +28,10 @@ PATIENCE: Final = 60.0
 """Seconds that a round may take."""
 LOOK: Final = 0.003
 """Seconds between two looks whether a controller is through."""
+SOON: Final = 20.0
+"""Seconds within which a mark that was not looked at yet would be due."""
+SETTLING: Final = 600.0
+"""Seconds that a controller may need for its first look at all that it has."""
 
 
 class Contestant(Protocol):
@@ -136,6 +141,28 @@ class Controller:
             if time.monotonic() > end:
                 raise TimeoutError(f"{self.name}: not through after {PATIENCE:g} s\n{self._process.log()}")
             await asyncio.sleep(LOOK)
+
+    async def looked_at_all(self, server: redis.Redis, patience: float = PATIENCE) -> None:
+        """Wait until nothing that is due now is still to be looked at."""
+        end = time.monotonic() + patience
+        soon = await self.store.now() + SOON
+        works = list(server.scan_iter("*:work", count=1000))
+        while True:
+            pipeline = server.pipeline(transaction=False)
+            for work in works:
+                pipeline.zcount(work, "-inf", soon)
+            if not any(pipeline.execute()):
+                return
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self.name}: not all windows were looked at after {patience:g} s")
+            await asyncio.sleep(LOOK)
+
+    async def settled(self) -> None:
+        """It has looked at all that it was made with, and stands still again: that happens once."""
+        self.go()
+        with redis.Redis(port=self.redis.port) as server:
+            await self.looked_at_all(server, SETTLING)
+        self.halt()
 
     def end(self) -> None:
         """Have it end in its own time; its Redis stays."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import AsyncExitStack
 from typing import Final
@@ -11,7 +10,7 @@ import redis
 
 from autoscaler.ports import WorkItem
 from bench.alarms import of_resource
-from bench.contestants import LOOK, PATIENCE, Controller, Race
+from bench.contestants import Controller, Race
 from bench.nothing import called
 from bench.publish import AmqpPublisher, batched, measures
 from bench.rows import BY_KEY, Measured
@@ -26,8 +25,6 @@ POINTS: Final = MINUTES * 60 // INTERVAL
 POINT_BYTES: Final = 16
 AT_ONCE: Final = 500
 """Windows of a call."""
-SOON: Final = 20.0
-"""Seconds within which a mark that was not looked at yet would be due."""
 
 
 async def due(world: World) -> list[Measured]:
@@ -62,18 +59,9 @@ async def _all_at_once(ours: Controller, server: redis.Redis, windows: list[str]
     """Alarms a second, one for each window."""
     now = await ours.store.now()
     await ours.store.mark([WorkItem("window", window, now) for window in windows])
-    works = list(server.scan_iter("*:work"))
     began = time.perf_counter()
     ours.go()
-    while True:
-        pipeline = server.pipeline(transaction=False)
-        for work in works:
-            pipeline.zcount(work, "-inf", now + SOON)
-        if not any(pipeline.execute()):
-            break
-        if time.perf_counter() - began > PATIENCE:
-            raise TimeoutError(f"not all windows were looked at after {PATIENCE:g} s")
-        await asyncio.sleep(LOOK)
+    await ours.looked_at_all(server)
     took = time.perf_counter() - began
     ours.halt()
     return len(windows) / took

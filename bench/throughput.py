@@ -145,6 +145,8 @@ async def alarms(world: World) -> list[Measured]:
             for name, more in (("few", ()), ("many", others))
         ]
         race = Race(publisher, [few, many])
+        for each in (few, many):
+            await each.settled()
         for number in range(world.rounds + 1):
             count = sizes.count
             took = await race.run(messages(count))
