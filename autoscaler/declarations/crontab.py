@@ -52,7 +52,7 @@ class _Column:
     def _value(self, text: str) -> int:
         if text in self.words:
             return self.low + self.words.index(text)
-        if not text.isdigit() or self.only_words or not self.low <= int(text[:9]) <= self.high:
+        if not text.isdigit() or self.only_words or len(text) > 9 or not self.low <= int(text) <= self.high:
             raise ValueError(f"expected {self._expected()} as {self.name}, got {text!r}")
         return int(text)
 

@@ -61,6 +61,8 @@ def test_lines_that_all_readers_agree_on_are_taken(line: str) -> None:
         pytest.param("5/10 * * * *", "expected a range or * before /10 in the minute, got '5/10'", id="step-of-one"),
         pytest.param("1,,2 * * * *", "expected 0 to 59 as minute, got ''", id="empty-part"),
         pytest.param(f"{'9' * 5000} * * * *", f"expected 0 to 59 as minute, got '{'9' * 5000}'", id="long-number"),
+        pytest.param("* 0000000008 * * *", "expected 0 to 23 as hour, got '0000000008'", id="many-zeros"),
+        pytest.param("* 0000000008000 * * *", "expected 0 to 23 as hour, got '0000000008000'", id="more-after-zeros"),
         pytest.param("0 0 30 feb *", "expected a day that comes, got day 30 of month feb", id="no-such-day"),
         pytest.param("0 0 31 4,6,9,11 *", "expected a day that comes, got day 31 of month 4,6,9,11", id="short-months"),
     ],
