@@ -32,8 +32,12 @@ from tests.servers import MosquittoServer, RabbitServer, ValkeyServer, free_port
 from tests.shifted_clock import NOTICED, ShiftedClock
 
 QUEUE = "autoscaler.measures"
-DISTURBANCES = ("", "flood", "stop one", "torrent", "", "stop all", "")
-"""One for each phase; see :data:`SHOWN`."""
+DISTURBANCES = ("torrent", "flood", "stop one", "torrent", "", "stop all", "")
+"""One for each phase; see :data:`SHOWN`.
+
+The first comes while everybody warms up: of what Python's allocator has once taken for a backlog it gives back a part,
+and what is asked is whether another backlog as large takes more.
+"""
 SHOWN = {
     "": "nothing",
     "flood": "ten times the rate",
@@ -199,7 +203,8 @@ class Soak:
                 self.findings.figures["flood: measures"] = sent
             case "torrent":
                 sent = await self.traffic.flood(seconds, None)
-                self.findings.figures["torrent: measures"] = sent
+                figures = self.findings.figures
+                figures["torrent: measures"] = figures.get("torrent: measures", 0) + sent
             case "stop one":
                 await self._stopped(["second"], seconds)
             case "stop all":
@@ -209,7 +214,8 @@ class Soak:
         end = self.seconds()
         self.findings.stretches.append(Stretch(disturbance, SHOWN[disturbance], begin, end))
         await self._caught_up(f"after {SHOWN[disturbance]}")
-        self.findings.figures[f"{disturbance}: caught up after s"] = self.seconds() - end
+        figures, key = self.findings.figures, f"{disturbance}: caught up after s, at most"
+        figures[key] = max(figures.get(key, 0.0), self.seconds() - end)
         self._unsettle(self.plan.settling, anew=True)
 
     async def _stopped(self, names: Sequence[str], seconds: float) -> None:
