@@ -36,6 +36,8 @@ GRANULARITY: Final = 60.0
 """Seconds, of every alarm."""
 COUNT: Final = 100_000
 """Measures of a round; of many series each has at least one."""
+MESSAGES: Final = 20_000
+"""Messages of a round at most."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Point:
         groups: number of groups that the series are members of; 0 for none.
         seconds: over which the measures of a round were taken.
         replicas: that share the queue.
+        batch: measures of a message.
     """
 
     at: int
@@ -57,6 +60,12 @@ class Point:
     groups: int = 0
     seconds: float = 20.0
     replicas: int = 1
+    batch: int = BATCH
+
+    @property
+    def count(self) -> int:
+        """Measures of a round, whole messages."""
+        return max(min(COUNT, MESSAGES * self.batch), self.series) // self.batch * self.batch
 
 
 def _own(count: int, *, periods: int = 1, others: int = 0) -> Callable[[], Iterable[Definition]]:
@@ -95,6 +104,10 @@ AXES: Final[dict[str, tuple[str, Sequence[Point]]]] = {
             Point(count, COUNT // (6 * count), _own(COUNT // (6 * count), periods=count), seconds=count * GRANULARITY)
             for count in (1, 5, 20, 60)
         ],
+    ),
+    "batch": (
+        "measures of a message, 10 000 series with an alarm each",
+        [Point(count, SERIES, _own(SERIES), batch=count) for count in (1, 10, 100)],
     ),
     "replicas": (
         "controllers at one queue, 10 000 series with an alarm each",
@@ -142,20 +155,29 @@ class Team:
 
 @dataclass
 class Cost:
-    """What a measure took, in microseconds, and what there was of it."""
+    """What a measure took, in microseconds, and what there was of it.
+
+    Attributes:
+        alarms: that there were.
+        resident_mib: of the largest controller.
+        stored_mib: in use by Redis.
+        shares: of the work, by controller.
+    """
 
     at: int
     controller: float
     redis: float
     per_second: float
+    alarms: int
     resident_mib: float
+    stored_mib: float
     shares: list[float]
 
 
 async def cost_of(world: World, axis: str, point: Point) -> Cost:
     """The median of some rounds."""
     name = f"{axis}-{point.at}"
-    count = max(COUNT, point.series) // BATCH * BATCH
+    count = point.count
     series = names(point.series)
     groups = [f"group-{number % point.groups}" for number in range(len(series))] if point.groups else []
     tails = [f',"metadata":{{"server_group":"{group}"}}' for group in groups]
@@ -168,7 +190,7 @@ async def cost_of(world: World, axis: str, point: Point) -> Cost:
         race = Race(publisher, [team])
         server = redis.Redis(port=team.members[0].redis.port)
         for number in range(world.rounds + 1):
-            messages = batched(measures(series, count, seconds=point.seconds, tail=tails), BATCH)
+            messages = batched(measures(series, count, seconds=point.seconds, tail=tails), point.batch)
             before, there = [member.cpu_seconds() for member in team.members], _redis_seconds(server)
             took = (await race.run(messages))[name]
             spent = [member.cpu_seconds() - was for member, was in zip(team.members, before, strict=True)]
@@ -177,8 +199,10 @@ async def cost_of(world: World, axis: str, point: Point) -> Cost:
                 shares = [share + each / sum(spent) / world.rounds for share, each in zip(shares, spent, strict=True)]
         controller, store, rate = (statistics.median(column) for column in zip(*found, strict=True))
         resident = max(member.resident() for member in team.members)
+        stored = server.info("memory")["used_memory"] / 2**20
         server.close()
-    cost = Cost(point.at, controller, store, rate, resident, [round(share, 2) for share in shares])
+    alarms = sum(1 for _ in point.definitions())
+    cost = Cost(point.at, controller, store, rate, alarms, resident, stored, [round(share, 2) for share in shares])
     print(
         f"  {axis} {point.at}: {controller:.2f} µs, Redis {store:.2f} µs, {rate:,.0f}/s, {resident:.0f} MiB, {shares}",
         flush=True,

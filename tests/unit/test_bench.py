@@ -9,6 +9,7 @@ import pytest
 
 from bench.beside.plan import AGENTS, HIGH, LOW, Plan
 from bench.beside.usage import Usage
+from bench.capacity import BUSY, Costs, Load, needs
 from bench.step import COURSES, PARTS, chained, declared, parted
 
 FIRST_OF_2026 = 1_767_225_600.0
@@ -65,3 +66,53 @@ def test_each_group_that_is_tried_has_an_alarm_and_two_policies() -> None:
     found = declared([COURSES["60"]], Path("folder"), {})
 
     assert [len(found[key]) for key in ("alarms", "groups", "policies")] == [6, 6, 12]
+
+
+COSTS = Costs(
+    message=100.0, measure=4.0, window=150.0, stored_measure=1.0, stored_window=70.0, base_mib=90.0, alarm_kib=4.0,
+    alarm_bytes=1000.0,
+)  # fmt: skip
+
+
+def measured_by(costs: Costs) -> dict[str, list[dict[str, float]]]:
+    """What a machine with such costs is measured to take."""
+
+    def point(at: int, *, windows: float, messages: float, alarms: int) -> dict[str, float]:
+        return {
+            "at": at,
+            "controller": costs.message * messages + costs.measure + costs.window * windows,
+            "redis": costs.stored_measure + costs.stored_window * windows,
+            "alarms": alarms,
+            "resident_mib": costs.base_mib + alarms * costs.alarm_kib / 1024,
+            "stored_mib": 3 + alarms * costs.alarm_bytes / 2**20,
+        }
+
+    return {
+        "members": [point(10_000, windows=0, messages=0.01, alarms=1)],
+        "series": [point(100_000, windows=1, messages=0.01, alarms=100_000)],
+        "batch": [point(each, windows=1, messages=1 / each, alarms=10_000) for each in (1, 10, 100)],
+        "alarms": [point(each, windows=0.1, messages=0.01, alarms=each) for each in (100, 100_000)],
+    }
+
+
+def test_what_each_thing_takes_is_told_from_what_was_measured() -> None:
+    assert vars(Costs.of(measured_by(COSTS))) == pytest.approx(vars(COSTS))
+
+
+def test_what_a_load_needs_is_the_sum_of_its_parts() -> None:
+    # 10 000 measures a second, half of them watched, 100 messages
+    need = needs(COSTS, Load(series=100_000, every=10, alarms=50_000, batch=100, points=30))
+
+    assert need.controllers == -(-(10_000 * (1 + 4) + 5_000 * 150) // (1e6 * BUSY))
+    assert need.redis == 1
+    assert need.messages == 100
+    assert need.resident_mib == pytest.approx(90 + 50_000 * 4 / 1024)
+    assert need.stored_mib == pytest.approx(50_000 * (1000 + 480) / 2**20)
+
+
+def test_more_takes_more_and_the_least_is_one_of_each() -> None:
+    small, large = (needs(COSTS, Load(series=series, alarms=series)) for series in (10, 10_000_000))
+
+    assert (small.controllers, small.redis) == (1, 1)
+    assert large.controllers > 100
+    assert large.redis > 10
