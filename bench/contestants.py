@@ -22,7 +22,7 @@ from autoscaler.alarms.definition import Definition
 from bench.alarms import MARKER_ID, define, marker, rules
 from bench.publish import Publisher, marking
 from tests.e2e.controller import ControllerProcess
-from tests.servers import RedisServer, free_port
+from tests.servers import RedisCluster, RedisServer, free_port
 
 PATIENCE: Final = 60.0
 """Seconds that a round may take."""
@@ -60,6 +60,7 @@ class Controller:
         settings: as of :class:`ControllerProcess`, for its sources.
         alarms: declared in a file, beside the marker.
         beside: one whose Redis is used; None for one of its own.
+        cluster: whether its own is a cluster of three nodes.
     """
 
     def __init__(
@@ -69,9 +70,15 @@ class Controller:
         settings: dict[str, str],
         alarms: Iterable[dict[str, Any]] = (),
         beside: Controller | None = None,
+        *,
+        cluster: bool = False,
     ) -> None:
         self.name = name
-        self.redis = RedisServer() if beside is None else beside.redis
+        self.redis: RedisServer | RedisCluster
+        if beside is not None:
+            self.redis = beside.redis
+        else:
+            self.redis = RedisCluster() if cluster else RedisServer()
         self._folder = folder / name
         (self._folder / "rules").mkdir(parents=True)
         (self._folder / "rules" / "bench.yaml").write_text(rules([marker(), *alarms]))
@@ -90,13 +97,15 @@ class Controller:
         definitions: Iterable[Definition] = (),
         alarms: Iterable[dict[str, Any]] = (),
         beside: Controller | None = None,
+        *,
+        cluster: bool = False,
     ) -> AsyncIterator[Controller]:
         """One that is ready, and stands still.
 
         Args:
             definitions: of alarms that were made through the API before it starts.
         """
-        controller = cls(name, folder, settings, alarms, beside)
+        controller = cls(name, folder, settings, alarms, beside, cluster=cluster)
         with controller.redis if beside is None else nullcontext():
             await define(controller.redis.url, definitions)
             controller.store = RedisStore(controller.redis.url)
@@ -115,6 +124,11 @@ class Controller:
                     yield controller
             finally:
                 await controller.store.close()
+
+    @property
+    def redis_ports(self) -> list[int]:
+        """Of its Redis, each node's."""
+        return [node.port for node in (self.redis.nodes if isinstance(self.redis, RedisCluster) else [self.redis])]
 
     @property
     def pid(self) -> int:
@@ -160,7 +174,7 @@ class Controller:
     async def settled(self) -> None:
         """It has looked at all that it was made with, and stands still again: that happens once."""
         self.go()
-        with redis.Redis(port=self.redis.port) as server:
+        with redis.Redis(port=self.redis_ports[0]) as server:
             await self.looked_at_all(server, SETTLING)
         self.halt()
 

@@ -38,7 +38,7 @@ async def due(world: World) -> list[Measured]:
         publisher = await stack.enter_async_context(AmqpPublisher.connected(world.amqp, "due"))
         filling = batched(measures(series, SERIES * POINTS, seconds=MINUTES * 60.0), BATCH)
         await Race(publisher, [ours]).run(filling)
-        server = stack.enter_context(redis.Redis(port=ours.redis.port))
+        server = stack.enter_context(redis.Redis(port=ours.redis_ports[0]))
         windows = [key.rpartition(b":window:")[2].decode() for key in server.scan_iter("*:window:*", count=1000)]
         batches = [
             (windows[at : at + AT_ONCE], [bytes(POINTS * POINT_BYTES)] * len(windows[at : at + AT_ONCE]))

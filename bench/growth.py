@@ -31,6 +31,8 @@ from bench.world import World, names
 
 BATCH: Final = 100
 """Measures of a message."""
+IDLE, AT_REST = 0.1, 0.3
+"""Seconds between two looks whether controllers have come to rest, and the share of a core that they may take then."""
 SERIES: Final = 10_000
 GRANULARITY: Final = 60.0
 """Seconds, of every alarm."""
@@ -51,6 +53,8 @@ class Point:
         groups: number of groups that the series are members of; 0 for none.
         seconds: over which the measures of a round were taken.
         replicas: that share the queue.
+        partitions: that the broker divides the messages among, in place of the queue; 0 for none.
+        cluster: whether the state is in a Redis Cluster of three nodes.
         batch: measures of a message.
     """
 
@@ -60,6 +64,8 @@ class Point:
     groups: int = 0
     seconds: float = 20.0
     replicas: int = 1
+    partitions: int = 0
+    cluster: bool = False
     batch: int = BATCH
 
     @property
@@ -113,6 +119,14 @@ AXES: Final[dict[str, tuple[str, Sequence[Point]]]] = {
         "controllers at one queue, 10 000 series with an alarm each",
         [Point(count, SERIES, _own(SERIES), replicas=count) for count in (1, 2, 4)],
     ),
+    "partitions": (
+        "controllers at four partitions, 10 000 series with an alarm each",
+        [Point(count, SERIES, _own(SERIES), replicas=count, partitions=4) for count in (1, 2, 4)],
+    ),
+    "cluster": (
+        "controllers at a Redis Cluster of three nodes, 10 000 series with an alarm each",
+        [Point(count, SERIES, _own(SERIES), replicas=count, cluster=True) for count in (1, 2, 4)],
+    ),
 }
 
 
@@ -134,17 +148,23 @@ class Team:
             member.go()
 
     async def through(self) -> None:
-        """See :class:`bench.contestants.Contestant`."""
+        """See :class:`bench.contestants.Contestant`; others may still be busy when the last message was taken."""
         await self.members[0].through()
+        spent = 0.0
+        while (now := sum(member.cpu_seconds() for member in self.members)) - spent > IDLE * AT_REST:
+            spent = now
+            await asyncio.sleep(IDLE)
 
     @classmethod
     @asynccontextmanager
     async def running(cls, world: World, point: Point, name: str) -> AsyncIterator[Team]:
         """All of them ready, and standing still."""
         settings = {"AMQP_URL": world.rabbit.url, "AMQP_EXCHANGE": name, "AMQP_QUEUE": name}
+        if point.partitions:
+            settings["AMQP_PARTITIONS"] = str(point.partitions)
         async with AsyncExitStack() as stack:
             first = await stack.enter_async_context(
-                Controller.running(name, world.folder, settings, point.definitions())
+                Controller.running(name, world.folder, settings, point.definitions(), cluster=point.cluster)
             )
             members = [first]
             for number in range(1, point.replicas):
@@ -185,22 +205,24 @@ async def cost_of(world: World, axis: str, point: Point) -> Cost:
     shares = [0.0] * point.replicas
     async with (
         Team.running(world, point, name) as team,
-        AmqpPublisher.connected(world.rabbit.url, name) as publisher,
+        # one key for each piece of the series, so that a partition has all measures of a series
+        AmqpPublisher.connected(world.rabbit.url, name, max(1, point.series // point.batch)) as publisher,
     ):
         race = Race(publisher, [team])
-        server = redis.Redis(port=team.members[0].redis.port)
+        servers = [redis.Redis(port=port) for port in team.members[0].redis_ports]
         for number in range(world.rounds + 1):
             messages = batched(measures(series, count, seconds=point.seconds, tail=tails), point.batch)
-            before, there = [member.cpu_seconds() for member in team.members], _redis_seconds(server)
+            before, there = [member.cpu_seconds() for member in team.members], _redis_seconds(servers)
             took = (await race.run(messages))[name]
             spent = [member.cpu_seconds() - was for member, was in zip(team.members, before, strict=True)]
             if number:  # the first was to warm up
-                found.append((sum(spent) / count * 1e6, (_redis_seconds(server) - there) / count * 1e6, count / took))
+                found.append((sum(spent) / count * 1e6, (_redis_seconds(servers) - there) / count * 1e6, count / took))
                 shares = [share + each / sum(spent) / world.rounds for share, each in zip(shares, spent, strict=True)]
         controller, store, rate = (statistics.median(column) for column in zip(*found, strict=True))
         resident = max(member.resident() for member in team.members)
-        stored = server.info("memory")["used_memory"] / 2**20
-        server.close()
+        stored = sum(server.info("memory")["used_memory"] for server in servers) / 2**20
+        for server in servers:
+            server.close()
     alarms = sum(1 for _ in point.definitions())
     cost = Cost(point.at, controller, store, rate, alarms, resident, stored, [round(share, 2) for share in shares])
     print(
@@ -210,9 +232,9 @@ async def cost_of(world: World, axis: str, point: Point) -> Cost:
     return cost
 
 
-def _redis_seconds(server: redis.Redis) -> float:
-    used: dict[str, Any] = server.info("cpu")
-    return float(used["used_cpu_user"] + used["used_cpu_sys"])
+def _redis_seconds(servers: Iterable[redis.Redis]) -> float:
+    used: list[dict[str, Any]] = [server.info("cpu") for server in servers]
+    return sum(float(each["used_cpu_user"] + each["used_cpu_sys"]) for each in used)
 
 
 async def grown(world: World, only: Sequence[str]) -> dict[str, list[Cost]]:

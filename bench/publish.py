@@ -37,31 +37,36 @@ class AmqpPublisher:
 
     Args:
         exchange: declared, as the controller declares it.
+        keys: number of routing keys that the messages of a round take in turn.
     """
 
-    def __init__(self, channel: AbstractChannel, exchange: str) -> None:
+    def __init__(self, channel: AbstractChannel, exchange: str, keys: int = 1) -> None:
         self._channel = channel
         self._exchange = exchange
-        self._publish = pamqp.frame.marshal(
-            commands.Basic.Publish(exchange=exchange, routing_key="bench"), channel.number
-        )
+        self._publish = [
+            pamqp.frame.marshal(
+                commands.Basic.Publish(exchange=exchange, routing_key=f"bench.{number}"), channel.number
+            )
+            for number in range(keys)
+        ]
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connected(cls, url: str, exchange: str) -> AsyncIterator[AmqpPublisher]:
+    async def connected(cls, url: str, exchange: str, keys: int = 1) -> AsyncIterator[AmqpPublisher]:
         """With a connection of its own."""
         connection = await aiormq.connect(url)
         try:
             channel = await connection.channel(publisher_confirms=False)
             await channel.exchange_declare(exchange, exchange_type="topic", durable=True)
-            yield cls(channel, exchange)
+            yield cls(channel, exchange, keys)
         finally:
             await connection.close()
 
     async def publish(self, messages: Sequence[bytes]) -> None:
         """See :class:`Publisher`."""
         for start in range(0, len(messages), PIECE):
-            await self._send(b"".join(map(self._framed, messages[start : start + PIECE])))
+            some = enumerate(messages[start : start + PIECE], start)
+            await self._send(b"".join([self._framed(message, number) for number, message in some]))
         # answered behind all that came before
         await self._channel.exchange_declare(self._exchange, exchange_type="topic", durable=True)
 
@@ -69,10 +74,11 @@ class AmqpPublisher:
         """Publish one, and wait for nothing but that it is on its way."""
         await self._send(self._framed(message))
 
-    def _framed(self, message: bytes) -> bytes:
+    def _framed(self, message: bytes, place: int = 0) -> bytes:
         number = self._channel.number
         header = ContentHeader(body_size=len(message), properties=commands.Basic.Properties(delivery_mode=1))
-        return self._publish + pamqp.frame.marshal(header, number) + pamqp.frame.marshal(ContentBody(message), number)
+        publish = self._publish[place % len(self._publish)]
+        return publish + pamqp.frame.marshal(header, number) + pamqp.frame.marshal(ContentBody(message), number)
 
     async def _send(self, payload: bytes) -> None:
         written = asyncio.get_running_loop().create_future()

@@ -30,7 +30,7 @@ class World:
     @cached_property
     def rabbit(self) -> RabbitServer:
         """A broker for AMQP."""
-        return self.servers.enter_context(RabbitServer())
+        return self.servers.enter_context(RabbitServer(plugins=["rabbitmq_consistent_hash_exchange"]))
 
     @property
     def amqp(self) -> str:
