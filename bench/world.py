@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.rows import Measured
-from tests.servers import MosquittoServer, RabbitServer
+from tests.servers import HASHING, MosquittoServer, RabbitServer
 
 
 @dataclass
@@ -30,7 +30,7 @@ class World:
     @cached_property
     def rabbit(self) -> RabbitServer:
         """A broker for AMQP."""
-        return self.servers.enter_context(RabbitServer(plugins=["rabbitmq_consistent_hash_exchange"]))
+        return self.servers.enter_context(RabbitServer(plugins=HASHING))
 
     @property
     def amqp(self) -> str:
