@@ -35,9 +35,11 @@ QUEUE = "autoscaler.measures"
 DISTURBANCES = ("torrent", "flood", "stop one", "torrent", "", "stop all", "")
 """One for each phase; see :data:`SHOWN`.
 
-The first comes while everybody warms up: of what Python's allocator has once taken for a backlog it gives back a part,
-and what is asked is whether another backlog as large takes more.
+The first comes while everybody warms up, and is the longest: of what Python's allocator has once taken for a backlog it
+gives back a part, and what is asked is whether another backlog takes more.
 """
+LONGEST_SHARE = 1.5
+"""How many times as long as another disturbance the one is by which everybody warms up."""
 SHOWN = {
     "": "nothing",
     "flood": "ten times the rate",
@@ -196,6 +198,8 @@ class Soak:
     async def _disturb(self, disturbance: str) -> None:
         begin, seconds = self.seconds(), self.plan.disturbed
         self.said(f"{begin:6.0f} s  {SHOWN[disturbance]}")
+        if begin < self.plan.phase:
+            seconds *= LONGEST_SHARE
         self._unsettle(seconds + CAUGHT_UP)
         match disturbance:
             case "flood":

@@ -43,8 +43,9 @@ class Line:
 
 
 def column(samples: Iterable[Sample], name: str) -> list[tuple[float, float]]:
-    """(seconds, value) of the samples that have it."""
-    return [(sample["seconds"], sample[name]) for sample in samples if name in sample]
+    """(seconds, value) of the samples that have it; a kind of keys that was not there when keys were counted is 0."""
+    counted = OTHERS if name.startswith("keys ") else name
+    return [(sample["seconds"], sample.get(name, 0.0)) for sample in samples if counted in sample]
 
 
 def curves(samples: Sequence[Sample]) -> list[str]:

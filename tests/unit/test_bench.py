@@ -10,6 +10,7 @@ import pytest
 from bench.beside.plan import AGENTS, HIGH, LOW, Plan
 from bench.beside.usage import Usage
 from bench.capacity import BUSY, Costs, Load, needs
+from bench.soak.verdict import OTHERS, column, line
 from bench.step import COURSES, PARTS, chained, declared, parted
 
 FIRST_OF_2026 = 1_767_225_600.0
@@ -116,3 +117,17 @@ def test_more_takes_more_and_the_least_is_one_of_each() -> None:
     assert (small.controllers, small.redis) == (1, 1)
     assert large.controllers > 100
     assert large.redis > 10
+
+
+def test_keys_of_a_kind_that_is_not_there_are_none() -> None:
+    # in every other sample the keys are not counted
+    samples = [
+        {"seconds": 0.0, "steady": 1.0, OTHERS: 9.0},
+        {"seconds": 5.0, "steady": 1.0},
+        {"seconds": 10.0, "steady": 1.0, OTHERS: 9.0, "keys lane": 4.0},
+        {"seconds": 15.0, "steady": 1.0},
+        {"seconds": 20.0, "steady": 1.0, OTHERS: 9.0},
+    ]
+
+    assert column(samples, "keys lane") == [(0.0, 0.0), (10.0, 4.0), (20.0, 0.0)]
+    assert line(samples, "keys lane", 20.0).rise == 0
