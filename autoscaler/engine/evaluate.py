@@ -61,7 +61,6 @@ class _Look(msgspec.Struct):
     leaf_windows: Sequence[str | None]
     views: dict[str, WindowView] = {}
     outcome: Outcome | None = None
-    attempt: Attempt | None = None
 
     def suspects(self, number: int, leaf: Rule) -> bool:
         """Whether the series of a leaf may have stopped at once, unless we have removed the members they are of."""
@@ -153,13 +152,12 @@ class Evaluator:
         looks = _looks(router, ready)
         done.alarms = len(looks)
         members = await self._members(looks)
-        for look in looks:
-            look.attempt = self._attempt(look, members, sources)
-        await self._ledger.settle([look.attempt for look in looks if look.attempt is not None], leased)
+        attempts = [self._attempt(look, members, sources) for look in looks]
+        await self._ledger.settle(attempts, leased)
         self._forget_gone(router, [look.alarm for look in looks])
         for view in ready.values():
             view.late = None
-        await self._finish(ready, looks, done)
+        await self._finish(ready, zip(looks, attempts, strict=True), done)
         return done
 
     def _without_deferred(
@@ -267,11 +265,13 @@ class Evaluator:
         moved = self._moves(alarm) & members.keys()
         return replace(view, members=_count(members[next(iter(moved))])) if len(moved) == 1 else view
 
-    async def _finish(self, views: Mapping[str, WindowView], looks: Sequence[_Look], done: Evaluated) -> None:
+    async def _finish(
+        self, views: Mapping[str, WindowView], tried: Iterable[tuple[_Look, Attempt]], done: Evaluated
+    ) -> None:
         dues: dict[str, list[float]] = {window_id: [] for window_id in views}
         unsettled: set[str] = set()
-        for look in looks:
-            if look.attempt is None or not look.attempt.settled:
+        for look, attempt in tried:
+            if not attempt.settled:
                 unsettled.update(look.views)
             if look.outcome is not None and look.outcome.next_due is not None:
                 for window_id in look.views:
