@@ -78,6 +78,11 @@ class HeatCloud:
             "KEYSTONE_REGION": REGION,
         }
 
+    @property
+    def open_to_receivers(self) -> dict[str, str]:
+        """Settings of a controller whose alarms call receivers of the tests, and not Heat's own address alone."""
+        return {"WEBHOOK_ALLOW": "127.0.0.0/8"}
+
     def controller(self, folder: Path, **settings: str) -> ControllerProcess:
         """A controller where the catalog says that it is, not started yet.
 

@@ -29,7 +29,7 @@ MEMBER: Resource = {
 async def test_an_alarm_that_a_scaling_group_makes_is_taken_without_a_trust(
     cloud: HeatCloud, heat: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    with cloud.controller(tmp_path) as controller:
+    with cloud.controller(tmp_path, **cloud.open_to_receivers) as controller:
         await asyncio.to_thread(controller.until_ready)
         async with cloud.alarming(cloud.ada) as alarming, stacks.a_stack(heat, a_group(member=MEMBER)) as stack:
             trusts = cloud.trusts(cloud.ada)

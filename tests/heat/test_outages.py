@@ -43,7 +43,7 @@ async def called(hooks: Receiver, path: str, count: int) -> list[str]:
 async def test_keystone_is_away_for_a_minute(cloud: HeatCloud, tmp_path: Path) -> None:
     """What needs no token goes on meanwhile; what needs one is told afterwards, all of it and in order."""
     instance = Instance("vm", cloud.ada.project_id, "")
-    with cloud.controller(tmp_path, OPENSTACK_URL=cloud.rabbit.url) as controller:
+    with cloud.controller(tmp_path, OPENSTACK_URL=cloud.rabbit.url, **cloud.open_to_receivers) as controller:
         await asyncio.to_thread(controller.until_ready)
         async with receiver() as hooks, ceilometer(cloud.rabbit.url) as bus, cloud.alarming(cloud.ada) as alarming:
             made = await alarming.post("/v2/alarms", json=alarm(f"{hooks.base}/plain", f"trust+{hooks.base}/trusted"))

@@ -92,7 +92,7 @@ def controller(cloud: HeatCloud, tmp_path_factory: pytest.TempPathFactory) -> An
     settings = {
         "OPENSTACK_URL": cloud.rabbit.url, "HEAT_WEDGED_AFTER": "40", "HEAT_REPAIR": "true", "LOG_LEVEL": "debug",
     }  # fmt: skip
-    with cloud.controller(folder, **settings) as found:
+    with cloud.controller(folder, **settings, **cloud.open_to_receivers) as found:
         found.until_ready()
         yield found
 

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.heat, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def controller(cloud: HeatCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControllerProcess]:
     folder = tmp_path_factory.mktemp("controller")
-    with cloud.controller(folder, OPENSTACK_URL=cloud.rabbit.url) as running:
+    with cloud.controller(folder, OPENSTACK_URL=cloud.rabbit.url, **cloud.open_to_receivers) as running:
         running.until_ready()
         yield running
 
