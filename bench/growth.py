@@ -170,6 +170,8 @@ class Team:
             for number in range(1, point.replicas):
                 another = Controller.running(f"{name}-{number}", world.folder, settings, beside=first)
                 members.append(await stack.enter_async_context(another))
+            if not point.cluster:
+                await first.settled()
             yield cls(name, members)
 
 
