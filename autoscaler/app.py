@@ -96,7 +96,7 @@ async def run_controller(settings: Settings) -> None:
     """
     # what a batch makes lives as long as the batch, and what a start makes stays; hardly any of it is in a cycle
     gc.set_threshold(COLLECTED_AFTER, *gc.get_threshold()[1:])
-    gc.disable()  # until it runs: of a start with many alarms it took a quarter of the time, and found nothing
+    gc.disable()  # until it runs: what a start with many alarms makes stays
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(gc.enable)
         _check_certificate(settings)

@@ -59,7 +59,7 @@ def translated(patience: float) -> Iterator[None]:
         raise TemporaryError("the connection was lost") from error
 
 
-def said(error: BaseException, patience: float = 0.0) -> str:
+def said(error: BaseException, patience: float) -> str:
     """What an error says, or else what it is."""
     if isinstance(error, TimeoutError):
         return f"no answer within {patience:.3g} s"

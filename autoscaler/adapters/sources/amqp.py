@@ -283,7 +283,8 @@ class AmqpLink:
 
     def _closed(self, closing: asyncio.Future[object]) -> None:
         error = None if closing.cancelled() else closing.exception()
-        self._lose("the connection was lost" if error is None else f"the connection was lost: {said(error)}")
+        detail = "" if error is None else f": {said(error, _CALL_TIMEOUT)}"
+        self._lose(f"the connection was lost{detail}")
 
     def _cancelled(self, _: object) -> None:
         self._lose("the queue was deleted")
