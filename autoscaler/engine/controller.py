@@ -319,14 +319,14 @@ class Controller:
         # not those that are made while the stored ones are read
         known = [listing.alarm.alarm_id for listing in self.catalogue.of(None) if listing.alarm.revision]
         found = await self.store.definitions()
-        stored = {definition.alarm_id for definition in found.definitions}
-        for alarm_id in [*known, *self._stored]:
-            if alarm_id not in stored:
-                self._learn(alarm_id, None)
+        gone = {*known, *self._stored}
         for number, definition in enumerate(found.definitions):
+            gone.discard(definition.alarm_id)
             self._learn(definition.alarm_id, definition)
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
+        for alarm_id in gone:
+            self._learn(alarm_id, None)
         self._position = found.position
         for alarm_id in found.recent:
             self._unmarked.update(("window", window_id) for window_id in self._windows_of(alarm_id))

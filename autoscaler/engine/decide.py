@@ -120,7 +120,7 @@ class Decider:
 
     async def _look_again(self, plan: Plan, alarm: Alarm, until: float) -> None:
         """Have the alarm's policies reconsidered when the guard that held this one ends."""
-        window_id = plan.router.window_of.get(alarm.alarm_id)
+        window_id = plan.router.window_of(alarm.alarm_id)
         place = ("probe", alarm.alarm_id) if window_id is None else ("window", window_id)
         if isinstance(alarm.rule, EventRule):
             return  # nothing but the next event says anything new

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from autoscaler.alarms.alarm import Alarm
-from autoscaler.alarms.rules import EventRule, PoolHealthRule, PrometheusRule, Rule, leaves_of
+from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule, leaves_of
 from autoscaler.engine.index import Index, Scope
 from autoscaler.measures.derived import Derivation, series_name
 from autoscaler.measures.match import holds
@@ -135,7 +135,6 @@ class Router:
         watchers: window id -> alarm id -> alarm; enabled ones.
         leaf_windows: alarm id -> window id of each leaf of its condition, None for one that asks Prometheus; enabled
             ones.
-        window_of: alarm id -> id of its first window, where it has one.
     """
 
     def __init__(self, alarms: Iterable[Alarm] = ()) -> None:
@@ -143,7 +142,6 @@ class Router:
         self.windows: dict[str, WindowSpec] = {}
         self.watchers: dict[str, dict[str, Alarm]] = {}
         self.leaf_windows: dict[str, tuple[str | None, ...]] = {}
-        self.window_of: dict[str, str] = {}
         self._watching: dict[str, list[Alarm]] = {}
         self._ordered: dict[str, bool] = {}
         self._derivations: defaultdict[str, Counter[Derivation]] = defaultdict(Counter)
@@ -165,7 +163,6 @@ class Router:
         if former == alarm:
             return Touched()
         left = self.leaf_windows.pop(alarm.alarm_id, ())
-        self.window_of.pop(alarm.alarm_id, None)
         if former is not None:
             self._unlist(former)
         self._list(alarm)
@@ -180,7 +177,6 @@ class Router:
         if former is None:
             return Touched()
         left = self.leaf_windows.pop(alarm_id, ())
-        self.window_of.pop(alarm_id, None)
         self._unlist(former)
         return Touched(vanished=self._unwatch(former, left))
 
@@ -240,6 +236,10 @@ class Router:
             known = self._watching[window_id] = sorted(watchers.values(), key=_alarm_id)
         return known
 
+    def window_of(self, alarm_id: str) -> str | None:
+        """Id of the first window of an alarm, None where it has none or is not enabled."""
+        return next((found for found in self.leaf_windows.get(alarm_id, ()) if found is not None), None)
+
     def is_in_order(self, window_id: str) -> bool:
         """Whether some alarm that looks at a window has every boundary evaluated in order."""
         known = self._ordered.get(window_id)
@@ -249,15 +249,17 @@ class Router:
 
     def _watch(self, alarm: Alarm) -> tuple[str, ...]:
         """Have an alarm look at its windows; ids of those that are new or grew by it."""
-        specs = [window_spec(alarm, leaf) if isinstance(leaf, Rule) else None for leaf in leaves_of(alarm.rule)]
-        found = tuple(None if spec is None else spec.window_id for spec in specs)
-        self.leaf_windows[alarm.alarm_id] = found
+        found: list[str | None] = []
         wanted: dict[str, WindowSpec] = {}
-        for spec in specs:
-            if spec is not None:
-                self.window_of.setdefault(alarm.alarm_id, spec.window_id)
+        for leaf in leaves_of(alarm.rule):
+            if isinstance(leaf, Rule):
+                spec = window_spec(alarm, leaf)
                 known = wanted.get(spec.window_id)
                 wanted[spec.window_id] = spec if known is None else known.widened(spec)
+                found.append(spec.window_id)
+            else:
+                found.append(None)
+        self.leaf_windows[alarm.alarm_id] = tuple(found)
         grown = tuple([spec.window_id for spec in wanted.values() if self._watch_window(alarm, spec)])
         for window_id, derivation in _derivations(alarm, found):
             self._derivations[window_id][derivation] += 1
@@ -287,7 +289,7 @@ class Router:
             if scope is None:
                 scope = metric.scopes[spec.project_id] = Scope()
             scope.add(spec)
-        self._forget_places(spec)
+            self._remembered -= metric.forget_places()
         return True
 
     def _unwatch(self, alarm: Alarm, left: Sequence[str | None]) -> tuple[str, ...]:
@@ -423,9 +425,10 @@ def _urls_of(alarm: Alarm) -> set[str]:
 
 
 def _is_probed(alarm: Alarm) -> bool:
-    return isinstance(alarm.rule, PoolHealthRule) or any(
-        isinstance(leaf, PrometheusRule) for leaf in leaves_of(alarm.rule)
-    )
+    rule = alarm.rule
+    if isinstance(rule, CompositeRule):
+        return any(isinstance(leaf, PrometheusRule) for leaf in rule.leaves)
+    return isinstance(rule, PoolHealthRule | PrometheusRule)
 
 
 def _derivations(alarm: Alarm, leaf_windows: Sequence[str | None]) -> Iterator[tuple[str, Derivation]]:

@@ -420,7 +420,7 @@ class Shadow(Silence):
     async def _said(self, alarm_id: str) -> str:
         """What we would say of an alarm at this moment; "" where it does not rest on a window."""
         alarm = self._controller.router.by_id.get(alarm_id)
-        window_id = self._controller.router.window_of.get(alarm_id)
+        window_id = self._controller.router.window_of(alarm_id)
         if alarm is None or window_id is None or not isinstance(alarm.rule, Rule):
             return ""
         written = await self._looking.write(self._controller.router, (), [window_id])

@@ -20,14 +20,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, assert_never
+from json.encoder import encode_basestring_ascii
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final
 
     from autoscaler.measures.measure import Measure
 
+quoted: Final = encode_basestring_ascii
+"""A text as ``json.dumps`` writes it, without the way to there: names of windows are made of it, one for each alarm."""
 MAX_LEVELS = 64
 """Deepest nesting of a search."""
 MAX_COMPARISONS = 500
@@ -256,7 +258,7 @@ def to_text(match: Match) -> str:
     """What :func:`to_search` gives as JSON with sorted keys; there are as many as alarms, and most are of this kind."""
     match match:
         case Equals(attribute, value):
-            return f'{{"=": {{{json.dumps(attribute)}: {json.dumps(value)}}}}}'
+            return f'{{"=": {{{quoted(attribute)}: {quoted(value)}}}}}'
         case And(parts) if parts:
             return f'{{"and": [{", ".join(map(to_text, parts))}]}}'
         case _:
@@ -389,6 +391,9 @@ def required_any(match: Match) -> tuple[Equals, ...] | None:
         case OneOf(attribute, values):
             return tuple(Equals(attribute, value) for value in values) or None
         case And(parts):
+            for part in parts:
+                if isinstance(part, Equals) and part.attribute == "resource_id":
+                    return (part,)
             found = [few for part in parts if (few := required_any(part)) is not None]
             # a resource is the narrowest thing to look up by
             return min(found, key=lambda few: (len(few), few[0].attribute != "resource_id"), default=None)

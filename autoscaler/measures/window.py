@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from autoscaler.measures.derived import resource_of
-from autoscaler.measures.match import to_text
+from autoscaler.measures.match import quoted, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,8 +45,8 @@ class WindowSpec(msgspec.Struct, frozen=True):
     window_id: str = ""
 
     def __post_init__(self) -> None:
-        metrics = json.dumps(self.metrics if len(self.metrics) > 1 else self.metrics[0])
-        identity = f"[{json.dumps(self.project_id)}, {metrics}, {to_text(self.match)}]"
+        metrics = json.dumps(self.metrics) if len(self.metrics) > 1 else quoted(self.metrics[0])
+        identity = f"[{quoted(self.project_id)}, {metrics}, {to_text(self.match)}]"
         msgspec.structs.force_setattr(self, "window_id", hashlib.sha256(identity.encode()).hexdigest()[:24])
 
     def widened(self, other: WindowSpec) -> WindowSpec:

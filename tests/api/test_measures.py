@@ -89,7 +89,7 @@ groups:
 async def test_a_series_without_room_is_rejected_by_its_index(declared: str, metadata: dict[str, str]) -> None:
     async with running(declared=declared) as api:
         found = (await api.client.get("/v1/alarms/shop%2Fslow")).json()
-        room = api.controller.router.windows[api.controller.router.window_of[found["alarm_id"]]].max_series
+        room = api.controller.router.windows[api.controller.router.window_of(found["alarm_id"])].max_series
         measures = [
             api.measure(metric="latency", resource_id=f"r{number}", metadata=metadata) for number in range(room + 1)
         ]

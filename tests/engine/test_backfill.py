@@ -88,7 +88,7 @@ async def filled(
 async def points(router: Router, store: MemoryStore, alarm: str = "a") -> dict[str, list[tuple[float, float]]]:
     from autoscaler.measures.series import unpack
 
-    spec = router.windows[router.window_of[alarm]]
+    spec = router.windows[router.window_of(alarm) or ""]
     (reply,) = await store.write([WindowWrite(spec)])
     return {name: list(unpack(packed).points()) for name, packed in reply.series.items()}
 

@@ -108,7 +108,6 @@ def told(router: Router) -> list[Any]:
         router.watchers,
         {window_id: router.watching(window_id) for window_id in router.windows},
         router.leaf_windows,
-        router.window_of,
         [router.event_alarms(project_id) for project_id in PROJECTS],
         [router.naming(url) for url in URLS],
         router.probed(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final, overload
 
 import msgspec
 
@@ -13,6 +14,8 @@ from autoscaler.ports import DefinitionChanges, Definitions
 
 PIECE: Final = 500
 """Definitions or changes per call, so that no call holds the server up."""
+IN_FLIGHT: Final = 4
+"""Shards that are read at a time: the server has the next piece ready when one is decoded."""
 RECENT: Final = 60.0
 """Seconds for which a change is recent."""
 
@@ -55,6 +58,27 @@ _changes = msgspec.msgpack.Decoder(_Changes)
 _places = msgspec.json.Decoder(list[_Place])
 
 
+class _Stored(Sequence[Definition]):
+    """Definitions that are decoded when they are asked for: as texts they take a third of the room."""
+
+    def __init__(self, documents: Sequence[str]) -> None:
+        self._documents = documents
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    @overload
+    def __getitem__(self, place: int) -> Definition: ...
+    @overload
+    def __getitem__(self, place: slice) -> _Stored: ...
+    def __getitem__(self, place: int | slice) -> Definition | _Stored:
+        found = self._documents[place]
+        return decode(found) if isinstance(found, str) else _Stored(found)
+
+    def __iter__(self) -> Iterator[Definition]:
+        return map(decode, self._documents)
+
+
 class DefinitionStreams:
     """What is read of definitions; they are written by `accept`."""
 
@@ -67,8 +91,13 @@ class DefinitionStreams:
         # before they are read: what is changed meanwhile is told again, rather than never
         position = _text([_place.decode(answer) for answer in answers])
         recent = {alarm_id for prefix in prefixes async for alarm_id in self._recent(prefix)}
-        definitions = [definition for prefix in prefixes async for definition in self._defined(prefix)]
-        return Definitions(definitions, sorted(recent), position)
+        free = asyncio.Semaphore(IN_FLIGHT)
+        try:
+            async with asyncio.TaskGroup() as reads:
+                shards = [reads.create_task(self._defined(prefix, free)) for prefix in prefixes]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        return Definitions(_Stored([each for shard in shards for each in shard.result()]), sorted(recent), position)
 
     async def _recent(self, prefix: str) -> AsyncIterator[str]:
         before: list[int] = []
@@ -81,17 +110,17 @@ class DefinitionStreams:
                 return
             before = found.before
 
-    async def _defined(self, prefix: str) -> AsyncIterator[Definition]:
+    async def _defined(self, prefix: str, free: asyncio.Semaphore) -> list[str]:
+        documents: list[str] = []
         after = ""
-        while True:
-            (answer,) = await self._caller([Call("defined", prefix, [after, PIECE])])
-            found = _defined.decode(answer)
-            for document in found.definitions:
-                if document:
-                    yield decode(document)
-            if len(found.ids) < PIECE:
-                return
-            after = found.ids[-1]
+        async with free:
+            while True:
+                (answer,) = await self._caller([Call("defined", prefix, [after, PIECE])])
+                found = _defined.decode(answer)
+                documents += filter(None, found.definitions)
+                if len(found.ids) < PIECE:
+                    return documents
+                after = found.ids[-1]
 
     async def changes(self, prefixes: Sequence[str], position: str, *, patience: float) -> DefinitionChanges:
         """See :meth:`autoscaler.ports.Store.changes`."""
