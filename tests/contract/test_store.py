@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -521,6 +522,21 @@ class TestWork:
 
         assert [item.key for item in claimed.items] == ["group-49", "group-48", "group-47"]
         assert (claimed.next_due, claimed.now) == (T - 46, T)
+
+    @pytest.mark.parametrize("limit", [30, 100, 250, 1000])
+    async def test_the_oldest_are_claimed_first_wherever_they_are(self, bench: Bench, limit: int) -> None:
+        # many of one place, by name, and old; a few of each other place, and younger
+        together = [f"group-{number}" for number in range(6000) if zlib.crc32(b"group-%d" % number) % 16 == 3]
+        marked = [WorkItem("group", key, T - 1000 - number) for number, key in enumerate(together)]
+        marked += [WorkItem("group", f"young-{number}", T - number / 1000) for number in range(300)]
+        await bench.store.mark(marked)
+        in_order = sorted(marked, key=lambda item: (item.due, item.key))
+        assert len(together) > 300
+
+        claimed = await bench.store.claim(limit=limit, lease=LEASE)
+
+        assert [item.key for item in claimed.items] == [item.key for item in in_order[:limit]]
+        assert claimed.next_due == (in_order[limit].due if limit < len(marked) else None)
 
     async def test_the_earliest_of_the_rest_is_told(self, bench: Bench) -> None:
         await bench.store.mark(

@@ -55,7 +55,7 @@ class _Written(msgspec.Struct, array_like=True):
     further: list[tuple[int, list[str], list[str], list[int], list[str]]]
 
 
-class _Due(msgspec.Struct, array_like=True):
+class Due(msgspec.Struct, array_like=True):
     """What `due` and `claim` answer."""
 
     items: list[str]
@@ -66,7 +66,7 @@ class _Due(msgspec.Struct, array_like=True):
 
 
 _written = msgspec.msgpack.Decoder(_Written)
-due_work = msgspec.msgpack.Decoder(_Due)
+due_work = msgspec.msgpack.Decoder(Due)
 
 
 def maybe(value: float | None) -> list[float]:

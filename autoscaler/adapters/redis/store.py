@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,6 +82,8 @@ HISTORY_TTL: Final = 30 * 24 * 3600.0
 """Seconds for which the history of an alarm is kept, also after it is gone."""
 LONGEST_TTL: Final = 100 * 365 * 24 * 3600.0
 """Seconds; a server takes no time that is too far ahead."""
+LEAST_SHARE: Final = 8
+"""Due items that each shard is asked for beside twice its share: an uneven few are no reason to ask again."""
 PIECE: Final = 500
 """Alarms per call, so that no call holds the server up."""
 TOGETHER: Final = 16
@@ -462,17 +464,13 @@ class RedisStore:
         First a look at all shards, so that the oldest are taken wherever they are and an idle look writes nothing.
         """
         await self._ready()
-        prefixes = self._prefixes()
-        answers = await self._caller([Call("due", prefix, [limit]) for prefix in prefixes])
-        seen = {prefix: forms.due_work.decode(answer) for prefix, answer in zip(prefixes, answers, strict=True)}
-        oldest = sorted(
-            (due, item, prefix)
-            for prefix, look in seen.items()
-            for due, item in zip(look.dues, look.items, strict=True)
-        )
-        counts: defaultdict[str, int] = defaultdict(int)
-        for _, _, prefix in oldest[:limit]:
-            counts[prefix] += 1
+        # more than the share of each, which is all that is due, or enough, unless the oldest are in a few of them
+        seen = await self._due(min(limit, 2 * limit // self._shards + LEAST_SHARE))
+        oldest = _oldest(seen, limit)
+        if len(oldest) < limit and any(due <= look.now for look in seen.values() for due in look.rest):
+            seen = await self._due(limit)
+            oldest = _oldest(seen, limit)
+        counts = Counter(prefix for _, _, prefix in oldest)
         answers = await self._caller([Call("claim", prefix, [count, lease]) for prefix, count in counts.items()])
         taken = {prefix: forms.due_work.decode(answer) for prefix, answer in zip(counts, answers, strict=True)}
         items = [
@@ -485,6 +483,12 @@ class RedisStore:
         rest += [due for prefix, look in seen.items() if prefix not in taken for due in (*look.dues, *look.rest)]
         now = max(look.now for look in (*seen.values(), *taken.values()))
         return Claimed(items, min(rest, default=None), now)
+
+    async def _due(self, limit: int) -> dict[str, forms.Due]:
+        """At most so many due items of each shard, by its prefix."""
+        prefixes = self._prefixes()
+        answers = await self._caller([Call("due", prefix, [limit]) for prefix in prefixes])
+        return {prefix: forms.due_work.decode(answer) for prefix, answer in zip(prefixes, answers, strict=True)}
 
     async def schedule(self, name: str, digest: str, first: float) -> float:
         """See :class:`autoscaler.ports.Store`."""
@@ -744,6 +748,18 @@ class RedisStore:
 
 def _heartbeats(texts: Sequence[str]) -> list[Heartbeat]:
     return [msgspec.json.decode(text, type=Heartbeat) for text in texts]
+
+
+def _oldest(seen: Mapping[str, forms.Due], limit: int) -> list[tuple[float, str, str]]:
+    """Due time, item and shard of at most so many; nothing that is younger than what some shard was not asked for."""
+    until = min((due for look in seen.values() for due in look.rest), default=math.inf)
+    found = [
+        (due, item, prefix)
+        for prefix, look in seen.items()
+        for due, item in zip(look.dues, look.items, strict=True)
+        if due <= until
+    ]
+    return sorted(found)[:limit]
 
 
 def _in_order(pieces: Sequence[Sequence[int]], answers: Sequence[Sequence[_Answer]]) -> list[_Answer]:
