@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from autoscaler.engine.listen import Listener
+from autoscaler.engine.overlap import overlapped
 from autoscaler.engine.route import Entry, Router
 from autoscaler.engine.windows import WindowCopies
 from autoscaler.errors import Rejection
@@ -149,15 +150,28 @@ class Ingest:
                 return math.inf
             return min(unread_from, judged_until(window_id)) - router.windows[window_id].horizon
 
-        writes = [self._write(router, window_id, part, kept_from(window_id)) for window_id, part in pending.items()]
-        try:
+        async def answered(some: Sequence[tuple[str, _Pending]]) -> list[_Answered]:
+            writes = [self._write(router, window_id, part, kept_from(window_id)) for window_id, part in some]
             replies = await self._store.write(writes)
+            return [
+                _Answered(write, part, reply) for write, (_, part), reply in zip(writes, some, replies, strict=True)
+            ]
+
+        written = Written()
+        all_answered: list[_Answered] = []
+
+        def take(found: list[_Answered]) -> None:
+            self._apply(router, found, written)
+            all_answered.extend(found)
+
+        try:
+            await overlapped(list(pending.items()), answered, take)
         except BaseException:
             for window_id in pending:
                 self._copies.doubt(window_id)
             raise
-        answered = [_Answered(*each) for each in zip(writes, pending.values(), replies, strict=True)]
-        return self._applied(router, measures, answered)
+        self._tell(router, measures, all_answered, written)
+        return written
 
     def _hear(self, measures: Sequence[Measure]) -> None:
         names = {(measure.project_id, measure.metric) for measure in measures}
@@ -204,8 +218,7 @@ class Ingest:
             kept_from,
         )
 
-    def _applied(self, router: Router, measures: Sequence[Measure], answered: Sequence[_Answered]) -> Written:
-        written = Written()
+    def _apply(self, router: Router, answered: Sequence[_Answered], written: Written) -> None:
         for each in answered:
             spec = each.write.spec
             if spec.window_id not in router.windows:
@@ -216,6 +229,10 @@ class Ingest:
             _note_oldest(view, each)
             if not each.is_for_nothing:
                 written.views[spec.window_id] = view
+
+    def _tell(
+        self, router: Router, measures: Sequence[Measure], answered: Sequence[_Answered], written: Written
+    ) -> None:
         if too_old := sum(each.too_old for each in answered):
             self._listener.too_old(too_old)
         if measures:
@@ -224,7 +241,6 @@ class Ingest:
         if refused:
             written.refused = [measure for measure in measures if _is_refused(router, measure, refused)]
             self._listener.rejected(Rejection.TOO_MANY_SERIES, len(written.refused))
-        return written
 
 
 def _is_refused(router: Router, measure: Measure, refused: Collection[tuple[str, str]]) -> bool:

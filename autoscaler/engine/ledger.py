@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import assert_never
 
 import msgspec
 
 from autoscaler.alarms.alarm import AlarmRecord
 from autoscaler.engine.leases import LEASE, Head
+from autoscaler.engine.overlap import overlapped
 from autoscaler.ports import Acceptance, Accepted, Retry, Stale, Store
 
 MAX_RETRIES = 20
@@ -36,6 +38,18 @@ class Attempt(msgspec.Struct):
     accepted: Callable[[Acceptance], None] = lambda _: None
     settled: bool = False
     stale: bool = False
+
+
+class _Answered(msgspec.Struct):
+    """What was asked of the store in one slice, and what it says.
+
+    Attributes:
+        asked: when, by the monotonic clock.
+    """
+
+    tried: Sequence[tuple[Attempt, Acceptance]]
+    answers: Sequence[Accepted | Stale | Retry]
+    asked: float
 
 
 class Ledger:
@@ -73,19 +87,17 @@ class Ledger:
                     leased(head)
 
     async def _settle(self, attempts: Sequence[Attempt], heads: Mapping[str, list[Head]]) -> None:
-        open_ = list(attempts)
+        open_, lost = list(attempts), list[Attempt]()
+
+        def take(answered: _Answered) -> None:
+            lost.extend(self._accepted(answered, heads))
+
         for _ in range(MAX_RETRIES):
             records = await self._fetched({attempt.alarm_id for attempt in open_})
-            tried: list[tuple[Attempt, Acceptance]] = []
-            for attempt in open_:
-                acceptance = attempt.make(records[attempt.alarm_id])
-                if acceptance is None:
-                    attempt.settled = True
-                else:
-                    tried.append((attempt, acceptance))
-            if not tried:
+            await overlapped(open_, partial(self._accept, records), take)
+            if not lost:
                 return
-            open_ = await self._accept(tried, heads)
+            open_, lost = lost, []
 
     async def _fetched(self, alarm_ids: AbstractSet[str]) -> dict[str, AlarmRecord | None]:
         """The records of these alarms, whichever of them are forgotten while they are read."""
@@ -97,25 +109,35 @@ class Ledger:
             known |= fetched
         return known
 
-    async def _accept(
-        self, tried: Sequence[tuple[Attempt, Acceptance]], heads: Mapping[str, list[Head]]
-    ) -> list[Attempt]:
-        """Those that were not quick enough."""
+    async def _accept(self, records: Mapping[str, AlarmRecord | None], attempts: Sequence[Attempt]) -> _Answered:
+        tried: list[tuple[Attempt, Acceptance]] = []
+        for attempt in attempts:
+            acceptance = attempt.make(records[attempt.alarm_id])
+            if acceptance is None:
+                attempt.settled = True
+            else:
+                tried.append((attempt, acceptance))
         asked = time.monotonic()
+        if not tried:
+            return _Answered([], [], asked)
         try:
             answers = await self._store.accept([acceptance for _, acceptance in tried], lease=LEASE)
         except BaseException:
             self.forget(attempt.alarm_id for attempt, _ in tried)
             raise
+        return _Answered(tried, answers, asked)
+
+    def _accepted(self, answered: _Answered, heads: Mapping[str, list[Head]]) -> list[Attempt]:
+        """Those that were not quick enough."""
         lost = []
-        for (attempt, acceptance), answer in zip(tried, answers, strict=True):
+        for (attempt, acceptance), answer in zip(answered.tried, answered.answers, strict=True):
             match answer:
                 case Accepted(lanes):
                     self._note(acceptance)
                     attempt.settled = True
                     attempt.accepted(acceptance)
                     heads[attempt.alarm_id] += [
-                        Head(next(row for row in acceptance.rows if row.lane == lane), asked) for lane in lanes
+                        Head(next(row for row in acceptance.rows if row.lane == lane), answered.asked) for lane in lanes
                     ]
                 case Stale():
                     # whoever was faster changed the record; it is read afresh next time
