@@ -317,16 +317,19 @@ class Controller:
 
     async def _restore(self) -> None:
         # not those that are made while the stored ones are read
-        known = [listing.alarm.alarm_id for listing in self.catalogue.of(None) if listing.alarm.revision]
+        listings = self.catalogue.of(None)
+        known = {each.alarm.alarm_id: each.alarm.revision for each in listings if each.alarm.revision}
         found = await self.store.definitions()
-        gone = {*known, *self._stored}
+        gone = known | {alarm_id: definition.revision for alarm_id, definition in self._stored.items()}
         for number, definition in enumerate(found.definitions):
-            gone.discard(definition.alarm_id)
+            gone.pop(definition.alarm_id, None)
             self._learn(definition.alarm_id, definition)
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
-        for alarm_id in gone:
-            self._learn(alarm_id, None)
+        for alarm_id, revision in gone.items():
+            present = self._stored.get(alarm_id) or self.router.by_id.get(alarm_id)
+            if present is not None and present.revision == revision:  # else it was made anew meanwhile
+                self._learn(alarm_id, None)
         self._position = found.position
         for alarm_id in found.recent:
             self._unmarked.update(("window", window_id) for window_id in self._windows_of(alarm_id))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.redis import RedisStore
 from autoscaler.alarms.alarm import AlarmRecord, AlarmState
+from autoscaler.alarms.definition import Definition
 from autoscaler.alarms.events import KEPT_EVENTS
 from autoscaler.alarms.observation import Observation, Sample, Samples
 from autoscaler.alarms.rules import PoolHealthRule, PrometheusRule
@@ -120,6 +122,29 @@ async def test_an_alarm_that_is_made_while_all_are_read_anew_stays() -> None:
     await bench.controller.restore()
 
     assert len(bench.controller.catalogue.of(None)) == 1
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_an_alarm_that_is_gone_and_made_anew_while_all_are_understood_stays(
+    *, anew: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, store, (orders,) = await a_slow_bench()
+    listing = (await orders.create(a_definition(), None, SOMEBODY))[0]
+    alarm_id, definition = listing.alarm.alarm_id, listing.definition
+
+    class Understood(list[Definition]):
+        def __iter__(self) -> Iterator[Definition]:
+            if anew:
+                bench.controller._learn(alarm_id, replace(definition, revision=definition.revision + 1))
+            return iter(())
+
+    async def definitions() -> Definitions:
+        return Definitions(Understood(), [], "0")
+
+    monkeypatch.setattr(store, "definitions", definitions)
+    await bench.controller.restore()
+
+    assert [each.alarm.alarm_id for each in bench.controller.catalogue.of(None)] == [alarm_id] * anew
 
 
 @pytest.mark.service
