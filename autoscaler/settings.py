@@ -435,7 +435,7 @@ class Settings(BaseSettings):
     amqp_routing_key: str = "#"
     """Routing key that the queue is bound with."""
 
-    amqp_prefetch: int = Field(default=2000, ge=1, le=65_535)
+    amqp_prefetch: int = Field(default=4000, ge=1, le=65_535)
     """Messages that may be unacknowledged at a time, of each queue."""
 
     amqp_partitions: int | None = Field(default=None, ge=1, le=64)

@@ -19,7 +19,7 @@ import msgspec
 
 from bench.alarms import MARKER
 
-PREFETCH = 2000
+PREFETCH = 4000
 ACKNOWLEDGED = 500
 """Messages that are acknowledged together."""
 LAST = f'{{"metric":"{MARKER}"'.encode()

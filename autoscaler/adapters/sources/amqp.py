@@ -16,7 +16,7 @@ from yarl import URL
 
 from autoscaler.adapters.amqp import said, translated
 from autoscaler.adapters.sources.decode import LIVE, Limits
-from autoscaler.adapters.sources.link import LinkedSource, Received, Tls, enough
+from autoscaler.adapters.sources.link import LinkedSource, Received, Tls, enough, poured
 from autoscaler.adapters.sources.trust import NOBODY, Trust
 from autoscaler.errors import PermanentError, TemporaryError
 from autoscaler.ports import Source
@@ -65,7 +65,7 @@ class AmqpSource(LinkedSource):
         queue: str = "autoscaler.measures",
         exchange: str = "measures",
         routing_key: str = "#",
-        prefetch: int = 2000,
+        prefetch: int = 4000,
         quorum: bool = False,
         ttl: float | None = None,
         max_length: int | None = None,
@@ -201,6 +201,7 @@ class AmqpLink:
         self._trust = trust
         self._kind = kind
         self._inbox: deque[Received] = deque()
+        self._waiting_bytes = 0
         self._stirred = asyncio.Event()
         self._loss = ""  # why the link is lost, "" while it is not
         self.is_called = False
@@ -229,6 +230,8 @@ class AmqpLink:
         while not self._loss and not self._inbox and not self.is_called:
             self._stirred.clear()
             await self._stirred.wait()
+        if not self._loss and not self.is_called:
+            await poured(lambda: self._waiting_bytes)
         if self._loss:
             raise TemporaryError(self._loss)
         if self.is_called:
@@ -237,6 +240,7 @@ class AmqpLink:
         while self._inbox and not enough(size):
             taken.append(self._inbox.popleft())
             size += len(taken[-1].payload)
+        self._waiting_bytes -= size
         return taken
 
     async def ack(self, received: Sequence[Received]) -> None:
@@ -279,6 +283,7 @@ class AmqpLink:
         user = message.header.properties.user_id or ""
         trusted = self._trust.trusts(self._kind, topic=message.exchange or "", user=user)
         self._inbox.append(Received(message.body, tag, trusted))
+        self._waiting_bytes += len(message.body)
         self._stirred.set()
 
     def _closed(self, closing: asyncio.Future[object]) -> None:

@@ -28,6 +28,11 @@ TAKEN_BYTES: Final = 4 * 1024 * 1024
 """Of messages that are taken together, but for the last of them: decoded they are ten times as much, and nothing else
 is done meanwhile."""
 
+POURED_WITHIN: Final = 0.3
+"""Seconds at most in which what has arrived is read before it is taken: the first of it waits as long."""
+STILL: Final = 3
+"""Turns of the loop without a further message, when there is no more: from the socket to the inbox it takes two."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -82,6 +87,18 @@ class Received(msgspec.Struct, frozen=True):
 def enough(size_bytes: int) -> bool:
     """Whether no further message is taken together with some that are so long."""
     return size_bytes >= TAKEN_BYTES
+
+
+async def poured(waiting_bytes: Callable[[], int]) -> None:
+    """Let messages be read that have arrived already: what is taken together costs each window one write.
+
+    What comes one by one is not waited for, and no more than is :func:`enough`.
+    """
+    clock = asyncio.get_running_loop().time
+    until, still = clock() + POURED_WITHIN, 0
+    while still < STILL and not enough(before := waiting_bytes()) and clock() < until:
+        await asyncio.sleep(0)
+        still = still + 1 if waiting_bytes() == before else 0
 
 
 class Link(Protocol):

@@ -103,7 +103,7 @@ class OpenStackSource(OsloSource):
         ttl: float = 600.0,
         max_length: int = 100_000,
         expires: float | None = None,
-        prefetch: int = 2000,
+        prefetch: int = 4000,
         secret: str = "",
         tls: Tls | None = None,
         trust: Trust = NOBODY,
