@@ -26,6 +26,8 @@ QUIET: Final = 950
 """Series whose alarms nothing turns."""
 SECONDS: Final = 6.0
 """Of a round."""
+REST: Final = 1.0
+"""Seconds before a round: who stood still looks at what fell due meanwhile, which nobody does who runs."""
 LATEST: Final = 10.0
 """Seconds that webhooks are waited for."""
 
@@ -126,6 +128,7 @@ async def latency(world: World) -> list[Measured]:
             took = {}
             for who, stream in streams.items():
                 who.go()
+                await asyncio.sleep(REST)
                 took[who] = await stream.run(SECONDS if number else 2 * SWITCHES * EVERY / RATE)
                 who.halt()
             if number:
