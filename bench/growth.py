@@ -255,11 +255,10 @@ def table(axis: str, costs: Iterable[Cost]) -> str:
         f"| {AXES[axis][0]} | controller, µs a measure | Redis, µs a measure | measures/s | largest controller, MiB |",
         "| ---: | ---: | ---: | ---: | ---: |",
     ]
-    lines += [
-        f"| {cost.at:,} | {cost.controller:.2f} | {cost.redis:.2f} | {cost.per_second:,.0f} | {cost.resident_mib:.0f} |"
-        for cost in costs
-    ]
-    return "\n".join(lines).replace(",", " ")
+    for cost in costs:
+        figures = (f"{cost.at:,}", f"{cost.controller:.2f}", f"{cost.redis:.2f}", f"{cost.per_second:,.0f}")
+        lines.append(f"| {' | '.join(figures)} | {cost.resident_mib:.0f} |".replace(",", " "))
+    return "\n".join(lines)
 
 
 def plot(axis: str, costs: Sequence[Cost]) -> str:
