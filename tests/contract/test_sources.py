@@ -389,7 +389,7 @@ async def test_what_arrives_while_a_delivery_is_in_hand_is_the_next_one(bus: Bus
 
 async def test_a_burst_arrives_whole_and_in_batches(bus: Bus) -> None:
     await introduce(bus.source())
-    await bus.publish([measure(number) for number in range(5000)])
+    await bus.publish([measure(number) for number in range(9000)])
     values: list[float] = []
     sizes: list[int] = []
     async with listening(bus.source()) as deliveries:
@@ -397,12 +397,12 @@ async def test_a_burst_arrives_whole_and_in_batches(bus: Bus) -> None:
             values += numbers(delivery.batch)
             sizes.append(len(delivery.batch.measures))
             await delivery.ack()
-            if len(values) >= 5000:
+            if len(values) >= 9000:
                 break
 
-    assert sorted(values) == list(range(5000))
-    assert max(sizes) <= 2000
-    assert len(sizes) < 5000
+    assert sorted(values) == list(range(9000))
+    assert max(sizes) <= 4000
+    assert len(sizes) < 9000
 
 
 async def test_no_more_is_taken_together_than_is_enough(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
