@@ -1,4 +1,4 @@
-"""How many controllers and how much Redis a load takes.
+"""How many controllers and how much Redis a load takes: ``docs/guides/capacity.md``.
 
     python -m bench.capacity [--figures docs/performance] [--series 100000 --every 10 --alarms 100000 --batch 100]
 
