@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -24,6 +24,10 @@ from autoscaler.redaction import redacted
 
 _Answer = TypeVar("_Answer")
 
+JOINED_CALLS = 64
+JOINED_BYTES = 64 * 1024
+"""Of what is asked. Calls of one function that are to go to one server go as one while they are few and small: what a small
+one costs is mostly that it is one. A server does nothing else meanwhile."""
 UNSETTLED_PAUSE = 0.05
 """Seconds before a cluster that is being changed is asked again."""
 NOBODY = "nobody has the slot"
@@ -115,14 +119,11 @@ class Caller:
         if not calls:
             return []
         now = "" if self._clock is None else repr(self._clock())
-        asked = [
-            Command(
-                call.prefix,
-                ("FCALL", f"{library().name}_{call.function}", 1, call.prefix, now, _encode(call.asked), call.data),
-            )
-            for call in calls
+        commands = [
+            Command(prefixes[0], ("FCALL", f"{library().name}_{function}", len(prefixes), *prefixes, now, *asked))
+            for function, prefixes, asked in _joined(calls, 1 if self._servers.parted else JOINED_CALLS)
         ]
-        return await self.bounded(self._answers(asked))
+        return [answer for answers in await self.bounded(self._answers(commands)) for answer in answers]
 
     async def plain(self, key: str, *words: str | bytes | float) -> Any:
         """The answer to a command that is no function of ours, from whoever has ``key``. Raises TemporaryError."""
@@ -283,6 +284,21 @@ class Caller:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._servers.close()
+
+
+def _joined(calls: Sequence[Call], at_most: int) -> Iterator[tuple[str, list[str], list[bytes]]]:
+    """The calls in order, some of one function in one: the function, prefixes, and what each is asked, with its data."""
+    function, prefixes, asked, size = "", list[str](), list[bytes](), 0
+    for call in calls:
+        words = _encode(call.asked), call.data
+        size += len(words[0]) + len(words[1])
+        if prefixes and (call.function != function or len(prefixes) >= at_most or size > JOINED_BYTES):
+            yield function, prefixes, asked
+            prefixes, asked, size = [], [], len(words[0]) + len(words[1])
+        function = call.function
+        prefixes.append(call.prefix)
+        asked += words
+    yield function, prefixes, asked
 
 
 async def _load(node: Node) -> None:

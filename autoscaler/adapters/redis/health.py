@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from autoscaler.errors import TemporaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from autoscaler.adapters.redis.calls import Caller
     from autoscaler.adapters.redis.servers import Node
@@ -63,7 +63,7 @@ async def _health(caller: Caller, node: Node, *, alone: bool) -> _Health:
     except RedisError as error:
         return _Health([f"{shown}: {error}"])
     ahead = int(time[0]) + int(time[1]) / 1e6 - (begun + ended) / 2
-    found = _faults(info, _save_points(save))
+    found = _faults(_told(info), _save_points(save))
     if isinstance(cluster, bytes) and b"cluster_state:ok" not in cluster:
         found.append("sees a cluster that is not whole: cluster_state is not ok")
     return _Health([f"{shown}: {fault}" for fault in found], ahead, (ended - begun) / 2)
@@ -86,15 +86,21 @@ def _save_points(answer: Any) -> str | None:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _faults(info: dict[str, Any], save: str | None) -> list[str]:
+def _told(answer: bytes) -> Mapping[str, str]:
+    """What INFO says, by name."""
+    lines = answer.decode(errors="replace").splitlines()
+    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+
+
+def _faults(info: Mapping[str, str], save: str | None) -> list[str]:
     found: list[str] = []
-    version = str(info.get("valkey_version", info.get("redis_version", "0")))
+    version = info.get("valkey_version", info.get("redis_version", "0"))
     if int(version.split(".", maxsplit=1)[0]) < 7:
         found.append(f"version {version} knows no FUNCTION; Redis 7 or Valkey 7.2 is needed")
     policy = info.get("maxmemory_policy", "noeviction")
-    if info.get("maxmemory", 0) and policy != "noeviction":
+    if info.get("maxmemory", "0") != "0" and policy != "noeviction":
         found.append(f"may throw state away: maxmemory-policy is {policy}, noeviction is needed")
-    if not info.get("aof_enabled", 0) and save == "":
+    if info.get("aof_enabled", "0") == "0" and save == "":
         found.append("keeps nothing on disk: neither appendonly nor save points are set")
     if info.get("role", "master") != "master":
         found.append("is a replica and cannot be written to")

@@ -6,20 +6,27 @@
 -- calls it, however long they have slept.
 --   `schema`  hash of each shard and of the hub: form (none is the first), oldest, by, since
 --
--- A function is called with one key, the prefix of the shard that it works on ("NAMESPACE:{s07}:"), and
---   args[1]  now, in Unix seconds; "" in production: then it is the server's clock
---   args[2]  what is asked, as MessagePack
---   args[3]  bytes as they are, such as packed points
--- It touches no key outside its shard. Answers are MessagePack, in arrays: an empty Lua table would not say whether it
--- is a list or a map, and nil ends a list. What may be missing is a list of none or one.
+-- A function is called with the prefixes of the shards that it works on as keys ("NAMESPACE:{s07}:"), and
+--   now, in Unix seconds; "" in production: then it is the server's clock
+-- and for each of the prefixes
+--   what is asked, as MessagePack
+--   bytes as they are, such as packed points
+-- It answers a list with an answer for each, and is written as if there were one: `keys` has that prefix, and `args` has
+-- now, what is asked, and the bytes. In a cluster there is one. It touches no key outside its shards. Answers are
+-- MessagePack, in arrays: an empty Lua table would not say whether it is a list or a map, and nil ends a list. What may
+-- be missing is a list of none or one.
 
 local function register(name, callback, flags)
   local function guarded(keys, args)
-    local form = redis.call('HGET', keys[1] .. 'schema', 'form')
-    if form and tonumber(form) > FORM then
-      return redis.error_reply('NEWERSTATE ' .. form)
+    local answers = {}
+    for i, prefix in ipairs(keys) do
+      local form = redis.call('HGET', prefix .. 'schema', 'form')
+      if form and tonumber(form) > FORM then
+        return redis.error_reply('NEWERSTATE ' .. form)
+      end
+      answers[i] = callback({prefix}, {args[1], args[2 * i], args[2 * i + 1]})
     end
-    return callback(keys, args)
+    return answers
   end
   redis.register_function{function_name = LIBRARY .. '_' .. name, callback = guarded, flags = flags or {}}
 end
