@@ -473,6 +473,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         clock: Unix seconds by its own clock.
         caught_up: every source is connected with nothing unprocessed for 1 s.
+        prompt: every source is, or brings without a pause what was measured a moment ago.
         read_until: Unix seconds of event time up to which it has written all that was for it to take; None where it is
             caught up, or does not know.
         given_up: some source has brought nothing for so long that it is not waited for any more.
@@ -484,6 +485,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     replica: str
     clock: float
     caught_up: bool
+    prompt: bool = False
     behind: float = 0.0
     version: str = ""
     form: int = 1

@@ -24,7 +24,7 @@ class Sources:
     """What is known of the measures' sources.
 
     Attributes:
-        caught_up: nothing is waiting to be read anywhere; what is missing is truly missing.
+        caught_up: nothing waits to be read anywhere, or nothing waits for long; what is missing is truly missing.
         max_hold: seconds after which that is believed anyway.
         read_until: Unix seconds of event time up to which all is read everywhere, though what is later may wait; None
             where nothing waits, or nobody knows.

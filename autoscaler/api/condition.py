@@ -91,7 +91,7 @@ def _status(service: Service, missing: list[str]) -> StatusAnswer:
             replica=replica.replica,
             version=replica.version,
             clock=iso(replica.clock),
-            caught_up=replica.caught_up,
+            caught_up=replica.caught_up or replica.prompt,
             behind=replica.behind,
         )
         for replica in runner.replicas

@@ -73,6 +73,9 @@ class _SourceWatch:
             first one.
         lost_until: up to where everything was read when it was lost.
         seen: the steady clock's time at the last look, and up to where everything was read then.
+        fresh_since: by the steady clock, since when all that was written had just been measured, without a pause; None
+            where what was written last had not, or the connection was lost.
+        fresh_at: by the steady clock, when something was last written that had just been measured.
     """
 
     idle_since: float | None = None
@@ -81,6 +84,22 @@ class _SourceWatch:
     lost_at: float | None = None
     lost_until: float = math.inf
     seen: tuple[float, float | None] | None = None
+    fresh_since: float | None = None
+    fresh_at: float = -math.inf
+
+    def wrote(self, oldest: float, newest: float, now: float, there: float | None) -> None:
+        """Measures are written whose event times lie between these, as of ``now`` by the steady clock.
+
+        Args:
+            there: the store's time, as far as it is known.
+        """
+        if there is None or there - oldest > OUT_OF_ORDER:
+            self.fresh_since = None
+        else:
+            if self.fresh_since is None or now - self.fresh_at > CAUGHT_UP_AFTER:
+                self.fresh_since = now
+            self.fresh_at = now
+        self.read(newest, now)
 
     def read(self, until: float, now: float) -> None:
         """Everything is read until then, as of ``now`` by the steady clock.
@@ -98,6 +117,8 @@ class _SourceWatch:
         """
         if self.moved_at is None:
             self.moved_at = now
+        if not connected:
+            self.fresh_since = None
         if not connected and self.read_until is not None:
             if not self._was_lost(now):
                 self.lost_until = self.read_until
@@ -133,6 +154,13 @@ class _SourceWatch:
     def is_caught_up(self, now: float) -> bool:
         """Whether nothing has waited for long enough, ``now`` being the steady clock's."""
         return self.idle_since is not None and now - self.idle_since >= CAUGHT_UP_AFTER
+
+    def is_prompt(self, now: float) -> bool:
+        """Whether all that was written of late had just been measured: something always waits, but nothing waits long.
+
+        Measures come in the order in which they were sent, so what is fresh was not sent behind a backlog.
+        """
+        return self.fresh_since is not None and self.fresh_since <= now - CAUGHT_UP_AFTER <= self.fresh_at
 
 
 @dataclass(slots=True)
@@ -405,8 +433,9 @@ class Runner:
             if not submission.written.done():
                 submission.written.set_result([m for m in submission.measures if id(m) in refused])
             if submission.measures and submission.watch is not None:
-                newest = max(measure.timestamp for measure in submission.measures)
-                submission.watch.read(newest, asyncio.get_running_loop().time())
+                times = [measure.timestamp for measure in submission.measures]
+                here = asyncio.get_running_loop().time()
+                submission.watch.wrote(min(times), max(times), here, self._store_clock())
         if written.lag is not None:
             self.lag.newest = max(0.0, written.lag)
         try:
@@ -571,6 +600,7 @@ class Runner:
                 replica=self._replica,
                 clock=self._clock(),
                 caught_up=caught_up,
+                prompt=self._prompt(),
                 behind=max(self.behind().values(), default=0.0),
                 version=self._version,
                 form=STATE_FORM,
@@ -588,9 +618,10 @@ class Runner:
             if heartbeat.caught_up and not caught_up:
                 heartbeat = msgspec.structs.replace(heartbeat, caught_up=False, read_until=self._read_until(now))
             read_until = self._read_by_all([*pulse.replicas, heartbeat])
+            prompt = self._prompt() and all(replica.caught_up or replica.prompt for replica in pulse.replicas)
             self.controller.sources = replace(
                 self.controller.sources,
-                caught_up=caught_up,
+                caught_up=caught_up or prompt,
                 max_hold=self._max_hold,
                 read_until=read_until,
                 given_up=any(replica.given_up for replica in pulse.replicas),
@@ -682,6 +713,13 @@ class Runner:
                 watch.read(there, now)
             watch.seen = (now, watch.read_until)
         return not patient and all(watch.is_caught_up(now) for watch in self._watches)
+
+    def _prompt(self) -> bool:
+        """Whether nothing of any source waits for long, as of the last look at them."""
+        now = asyncio.get_running_loop().time()
+        return now >= self._patient_until and all(
+            watch.is_caught_up(now) or watch.is_prompt(now) for watch in self._watches
+        )
 
     def behind(self) -> dict[str, float]:
         """How many seconds each source is behind, by name; what nothing is known of is left out.

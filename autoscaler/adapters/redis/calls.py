@@ -26,8 +26,8 @@ _Answer = TypeVar("_Answer")
 
 JOINED_CALLS = 64
 JOINED_BYTES = 64 * 1024
-"""Of what is asked. Calls of one function that are to go to one server go as one while they are few and small: what a small
-one costs is mostly that it is one. A server does nothing else meanwhile."""
+"""Of what is asked. Calls of one function that are to go to one server go as one while they are few and small: what a
+small one costs is mostly that it is one. A server does nothing else meanwhile."""
 UNSETTLED_PAUSE = 0.05
 """Seconds before a cluster that is being changed is asked again."""
 NOBODY = "nobody has the slot"
@@ -287,7 +287,7 @@ class Caller:
 
 
 def _joined(calls: Sequence[Call], at_most: int) -> Iterator[tuple[str, list[str], list[bytes]]]:
-    """The calls in order, some of one function in one: the function, prefixes, and what each is asked, with its data."""
+    """The calls in order, some of one function in one: the function, prefixes, what each is asked, with its data."""
     function, prefixes, asked, size = "", list[str](), list[bytes](), 0
     for call in calls:
         words = _encode(call.asked), call.data
