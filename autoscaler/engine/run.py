@@ -76,6 +76,7 @@ class _SourceWatch:
         fresh_since: by the steady clock, since when all that was written had just been measured, without a pause; None
             where what was written last had not, or the connection was lost.
         fresh_at: by the steady clock, when something was last written that had just been measured.
+        pending: measures that were taken from it and are not written yet.
     """
 
     idle_since: float | None = None
@@ -86,6 +87,7 @@ class _SourceWatch:
     seen: tuple[float, float | None] | None = None
     fresh_since: float | None = None
     fresh_at: float = -math.inf
+    pending: int = 0
 
     def wrote(self, oldest: float, newest: float, now: float, there: float | None) -> None:
         """Measures are written whose event times lie between these, as of ``now`` by the steady clock.
@@ -303,6 +305,8 @@ class Runner:
         future: asyncio.Future[list[Measure]] = asyncio.get_running_loop().create_future()
         self._pending.append(_Submission(measures, due, future, events, watch))
         self.lag.pending += len(measures)
+        if watch is not None:
+            watch.pending += len(measures)
         self._arrived.set()
         return await future
 
@@ -428,6 +432,9 @@ class Runner:
             return
         finally:
             self.lag.pending -= len(measures)
+            for submission in batch:
+                if submission.watch is not None:
+                    submission.watch.pending -= len(submission.measures)
         refused = {id(measure) for measure in written.refused}
         for submission in batch:
             if not submission.written.done():
@@ -704,9 +711,9 @@ class Runner:
         """Whether every source is connected and has had nothing waiting for a second, and no clock has just leapt."""
         now = asyncio.get_running_loop().time()
         patient = now < self._patient_until
-        waiting = self.lag.pending > 0 or patient
         for source, watch in zip(self.sources, self._watches, strict=True):
-            watch.look(now, connected=source.connected, waiting=waiting or source.waiting > 0)
+            waiting = patient or source.waiting > 0 or watch.pending > 0
+            watch.look(now, connected=source.connected, waiting=waiting)
         there = self._store_clock()
         for watch in self._watches:
             if watch.is_caught_up(now) and there is not None:
