@@ -485,7 +485,7 @@ class Controller:
         return self.plan.moved_by(alarm)
 
     async def evaluate(self, written: Written, leased: Leased) -> Evaluated:
-        """Steps 4 to 6 for what was written; what ``leased`` is told is this replica's to carry out."""
+        """Steps 4 and 5 for what was written; what ``leased`` is told is this replica's to carry out."""
         if not written.views:
             return Evaluated()
         evaluated = await self._evaluator.evaluate(self.router, written.views, self.sources, leased)
@@ -493,6 +493,10 @@ class Controller:
         for due in evaluated.dues:
             self._woken(due)
         return evaluated
+
+    async def finish(self) -> None:
+        """Step 6 for what was evaluated since the last time; it is no part of the way from a measure to an action."""
+        await self._evaluator.finish()
 
     async def hear(self, events: Sequence[Event], leased: Leased) -> None:
         """Have events hit the alarms that wait for them: when this returns, they may be acknowledged."""
@@ -529,6 +533,7 @@ class Controller:
 
     async def claim(self) -> Claimed:
         """What is due, leased to this replica, and what it looks at by itself: windows put off, groups held here."""
+        await self.finish()
         claimed = await self.store.claim(limit=WORK_LIMIT, lease=LEASE)
         claimed = replace(claimed, items=await self._known(claimed))
         own = [WorkItem("window", window_id, claimed.now) for window_id in self._evaluator.due(claimed.now)]

@@ -96,6 +96,7 @@ class Evaluator:
         self._min_interval = min_interval
         self._notify = notify
         self._ledger = Ledger(store)
+        self._done: dict[str, WindowDone] = {}
         self._evaluated_at: dict[str, float] = {}
         self._deferred: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -157,7 +158,7 @@ class Evaluator:
         self._forget_gone(router, [look.alarm for look in looks])
         for view in ready.values():
             view.late = None
-        await self._finish(ready, zip(looks, attempts, strict=True), done)
+        self._finish(ready, zip(looks, attempts, strict=True), done)
         return done
 
     def _without_deferred(
@@ -265,7 +266,7 @@ class Evaluator:
         moved = self._moves(alarm) & members.keys()
         return replace(view, members=_count(members[next(iter(moved))])) if len(moved) == 1 else view
 
-    async def _finish(
+    def _finish(
         self, views: Mapping[str, WindowView], tried: Iterable[tuple[_Look, Attempt]], done: Evaluated
     ) -> None:
         dues: dict[str, list[float]] = {window_id: [] for window_id in views}
@@ -276,14 +277,28 @@ class Evaluator:
             if look.outcome is not None and look.outcome.next_due is not None:
                 for window_id in look.views:
                     dues[window_id].append(look.outcome.next_due)
-        marks = [
-            WindowDone(window_id, view.version, min(dues[window_id], default=None))
-            for window_id, view in views.items()
-            if window_id not in unsettled
-        ]
-        if marks:
-            await self._store.done(marks)
-        done.dues += [mark.next_due for mark in marks if mark.next_due is not None]
+        for window_id, view in views.items():
+            if window_id not in unsettled:
+                mark = WindowDone(window_id, view.version, min(dues[window_id], default=None))
+                self._done[window_id] = mark
+                done.dues += [] if mark.next_due is None else [mark.next_due]
+
+    async def finish(self) -> None:
+        """Take the marks away, or move them, of all windows that were looked at since the last time.
+
+        What is written again meanwhile is told once; what never is comes up again by its mark.
+
+        Raises:
+            TemporaryError: the store could not be reached; then it is told next time.
+        """
+        if not self._done:
+            return
+        told, self._done = self._done, {}
+        try:
+            await self._store.done(list(told.values()))
+        except BaseException:
+            self._done = told | self._done
+            raise
 
     # --- events and observations -------------------------------------------------------------------------------------
 

@@ -341,6 +341,7 @@ class Runner:
             await pump
             holder.cancel()
             async with self._farewell():
+                await self.controller.finish()
                 await self.controller.store.leave(self._replica)
 
     async def _forever(self, once: Callable[[], Awaitable[None]]) -> None:
