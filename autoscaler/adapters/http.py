@@ -19,6 +19,7 @@ import httpcore
 import httpx
 import msgspec
 
+from autoscaler.adapters.network import Network
 from autoscaler.errors import AddressRefusedError, PermanentError, TemporaryError
 from autoscaler.redaction import redacted
 
@@ -257,13 +258,12 @@ def client(
     others under the same domain, and all of them would fill the memory.
 
     Args:
-        network: what makes its connections; None is the usual.
+        network: what makes its connections; None connects to anybody.
         timeout: seconds for each step of a call that says nothing else.
     """
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    if network is None:
-        return httpx.AsyncClient(limits=_LIMITS, trust_env=False, verify=verify, timeout=timeout, cookies=cookies)
-    return httpx.AsyncClient(transport=_Transport(network, verify), trust_env=False, timeout=timeout, cookies=cookies)
+    transport = _Transport(network or Network(), verify)
+    return httpx.AsyncClient(transport=transport, trust_env=False, timeout=timeout, cookies=cookies)
 
 
 class _Transport(httpx.AsyncHTTPTransport):

@@ -20,6 +20,7 @@ import httpx
 import structlog
 
 from autoscaler.adapters import http
+from autoscaler.adapters.network import Network
 from autoscaler.addresses import Reach, literal
 from autoscaler.errors import AddressRefusedError, PermanentError, TemporaryError
 
@@ -133,7 +134,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
     def __init__(self, reach: Reach, resolve: Resolve) -> None:
         self._reach = reach
         self._resolve = resolve
-        self._network = httpcore.AnyIOBackend()
+        self._network = Network()
 
     async def connect_tcp(
         self,

@@ -266,9 +266,7 @@ class Evaluator:
         moved = self._moves(alarm) & members.keys()
         return replace(view, members=_count(members[next(iter(moved))])) if len(moved) == 1 else view
 
-    def _finish(
-        self, views: Mapping[str, WindowView], tried: Iterable[tuple[_Look, Attempt]], done: Evaluated
-    ) -> None:
+    def _finish(self, views: Mapping[str, WindowView], tried: Iterable[tuple[_Look, Attempt]], done: Evaluated) -> None:
         dues: dict[str, list[float]] = {window_id: [] for window_id in views}
         unsettled: set[str] = set()
         for look, attempt in tried:
