@@ -31,6 +31,11 @@ _Answer = TypeVar("_Answer")
 
 BATCH_LIMIT = 50_000
 """Measures in one write; what has arrived beyond that waits for the next."""
+LOOKED_AT_BESIDE = 100
+"""Windows that are looked at together while measures come: at the end of a minute thousands may be due at once, and no
+measure is to wait for all of them."""
+FLOWING = 1.0
+"""Seconds since the last measure within which more are expected."""
 IDLE_POLL = 0.5
 """Seconds between two looks for work that others may have left."""
 HEARTBEAT = 1.0
@@ -267,6 +272,7 @@ class Runner:
         self._max_hold = max_hold
         self._generation_changed = generation_changed
         self._pending: list[_Submission] = []
+        self._flowed_at = -math.inf  # by the steady clock, when measures last came
         self._lanes: asyncio.TaskGroup | None = None
         self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -305,6 +311,8 @@ class Runner:
         future: asyncio.Future[list[Measure]] = asyncio.get_running_loop().create_future()
         self._pending.append(_Submission(measures, due, future, events, watch))
         self.lag.pending += len(measures)
+        if measures:
+            self._flowed_at = asyncio.get_running_loop().time()
         if watch is not None:
             watch.pending += len(measures)
         self._arrived.set()
@@ -539,11 +547,17 @@ class Runner:
         return None
 
     async def _look(self, windows: Sequence[WorkItem]) -> None:
-        try:
-            await self.submit((), [item.key for item in windows])
-        except TemporaryError:
-            # a controller that is ending leaves them to others
-            self.controller.leases.leave(windows)
+        left = windows
+        while left:
+            is_flowing = asyncio.get_running_loop().time() - self._flowed_at < FLOWING
+            some = left[:LOOKED_AT_BESIDE] if is_flowing else left
+            try:
+                await self.submit((), [item.key for item in some])
+            except TemporaryError:
+                # a controller that is ending leaves them to others
+                self.controller.leases.leave(left)
+                return
+            left = left[len(some) :]
 
     async def _do(self, item: WorkItem, asked: float) -> None:
         """Do it, and again if it came up meanwhile: what is decided during a look at the target does not wait."""
