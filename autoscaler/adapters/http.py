@@ -169,6 +169,8 @@ async def _exchanged(client: httpx.AsyncClient, request: Request, place: str) ->
         timeout=request.timeout,
     ) as response:
         body = await _body(response)
+    # it and its stream hold each other, and with them forty objects that only the garbage collector would find
+    response.stream = _READ
     if response.is_success:
         return body
     answer = f"{place}: answered {response.status_code}{_said(body)}"
@@ -243,6 +245,7 @@ def tls(whose: str, ca: str, *, verify: bool = True) -> ssl.SSLContext:
     return context
 
 
+_READ = httpx.ByteStream(b"")
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
 
 

@@ -1,6 +1,7 @@
 """One suite over every action, and a real receiver at the other end of the webhook."""
 
 import asyncio
+import gc
 import json
 import shutil
 import ssl
@@ -84,6 +85,43 @@ async def test_rows_can_be_delivered_at_the_same_time(deliver: Callable[[int], A
     async with asyncio.TaskGroup() as tasks:
         several = [tasks.create_task(deliver(number)) for number in range(50)]
     assert [task.result() for task in several] == [None] * 50
+
+
+async def test_what_a_delivery_leaves_goes_without_the_garbage_collector() -> None:
+    # else fifty of them a second are a pause of a tenth of a second twice a minute
+    async with receiver() as there, WebhookAction(timeout=5) as action:
+        await action.deliver(row(there.url))
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(10):
+                await action.deliver(row(there.url, number))
+            found = gc.collect()
+        finally:
+            gc.enable()
+    assert found == 0
+
+
+async def test_a_connection_that_was_closed_or_spoken_on_meanwhile_is_not_used_again() -> None:
+    async def timed_out(writer: asyncio.StreamWriter) -> None:
+        await answering(200)(writer)
+        await asyncio.sleep(0.02)  # by then it has been read
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with receiver() as there, WebhookAction(timeout=5) as action:
+        for _ in range(3):
+            there.answer = timed_out
+            await action.deliver(row(there.url))
+            await asyncio.sleep(0.05)
+            there.answer = None
+            await action.deliver(row(there.url))
+            await asyncio.sleep(0.05)
+            for connection in list(there.connections):
+                connection.cancel()
+            await asyncio.sleep(0.05)
+            await action.deliver(row(there.url))
+    assert len(there.received) == 9
 
 
 # --- what the webhook sends ------------------------------------------------------------------------------------------
