@@ -31,7 +31,7 @@ _Answer = TypeVar("_Answer")
 
 BATCH_LIMIT = 50_000
 """Measures in one write; what has arrived beyond that waits for the next."""
-LOOKED_AT_BESIDE = 100
+LOOKED_AT_BESIDE = 50
 """Windows that are looked at together while measures come: at the end of a minute thousands may be due at once, and no
 measure is to wait for all of them."""
 FLOWING = 1.0
@@ -272,6 +272,7 @@ class Runner:
         self._max_hold = max_hold
         self._generation_changed = generation_changed
         self._pending: list[_Submission] = []
+        self._beside = asyncio.Lock()  # whose windows are looked at next while measures come
         self._flowed_at = -math.inf  # by the steady clock, when measures last came
         self._lanes: asyncio.TaskGroup | None = None
         self._arrived = asyncio.Event()
@@ -552,7 +553,8 @@ class Runner:
             is_flowing = asyncio.get_running_loop().time() - self._flowed_at < FLOWING
             some = left[:LOOKED_AT_BESIDE] if is_flowing else left
             try:
-                await self.submit((), [item.key for item in some])
+                async with self._beside if is_flowing else contextlib.nullcontext():
+                    await self.submit((), [item.key for item in some])
             except TemporaryError:
                 # a controller that is ending leaves them to others
                 self.controller.leases.leave(left)
