@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple, TypeVar
 
@@ -93,6 +94,7 @@ class Origin(NamedTuple):
     port: int
 
 
+@lru_cache(maxsize=1024)
 def origin_of(url: str) -> Origin:
     """Whom ``url`` leads to, as the client that calls it reads it.
 

@@ -136,6 +136,7 @@ class RedisStore:
         self._namespace = namespace
         self._wanted_shards = shards
         self._shards = 0  # 0 means not known yet
+        self._places: Sequence[str] = ()  # the prefix of each
         self._form = STATE_FORM
         self._importing = False
         self._history_ttl = min(history_ttl, LONGEST_TTL)
@@ -146,10 +147,10 @@ class RedisStore:
         return f"{self._namespace}:{{hub}}:"
 
     def _prefix(self, entity: str) -> str:
-        return f"{self._namespace}:{{s{zlib.crc32(entity.encode()) % self._shards:02d}}}:"
+        return self._places[zlib.crc32(entity.encode()) % self._shards]
 
-    def _prefixes(self) -> list[str]:
-        return self._prefixes_of(self._shards)
+    def _prefixes(self) -> Sequence[str]:
+        return self._places
 
     def _prefixes_of(self, shards: int) -> list[str]:
         return [f"{self._namespace}:{{s{shard:02d}}}:" for shard in range(shards)]
@@ -181,6 +182,7 @@ class RedisStore:
             raise TemporaryError(f"{self._caller.shown}: {key} has just been deleted")
         self._form = schema.form
         self._shards = int(stored)
+        self._places = self._prefixes_of(self._shards)
         if self._shards != self._wanted_shards:
             _log.warning("stored number of shards kept", stored=self._shards, configured=self._wanted_shards)
 
