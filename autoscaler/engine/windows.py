@@ -14,7 +14,10 @@ from autoscaler.measures.window import WindowView
 from autoscaler.ports import WindowReply, WindowWrite, cutoff
 
 HELD_WINDOWS = 100_000
-"""Windows kept; the least recently written go first and are read whole again when needed."""
+"""Windows kept; others are read whole each time."""
+HELD_FOR = 600.0
+"""Seconds since it was last written for which a window is kept though there are others: were the least recently written to
+go first, none would be there any more when it is written next, once there is one too many of windows written in turn."""
 
 
 @dataclass(slots=True)
@@ -88,7 +91,8 @@ class WindowCopies:
         self._drop(window_id, copy, _silent(copy, write))
         self._copies.move_to_end(window_id)
         if len(self._copies) > HELD_WINDOWS:
-            self.forget(next(iter(self._copies)))
+            oldest = next(iter(self._copies))
+            self.forget(window_id if view.asof - self._copies[oldest].view.asof < HELD_FOR else oldest)
         return view
 
     def doubt(self, window_id: str) -> None:

@@ -120,14 +120,32 @@ def test_a_forgotten_window_is_asked_for_whole() -> None:
     assert copies.version(W.window_id) == 0
 
 
-def test_the_window_that_was_not_written_for_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def held(copies: WindowCopies, names: str) -> str:
+    return "".join(name for name in names if copies.version(spec(name=name).window_id))
+
+
+def test_a_window_that_was_not_written_for_long_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows_module, "HELD_WINDOWS", 2)
     copies = WindowCopies()
-    for name in "uvuw":
-        copies.apply(WindowWrite(spec(name=name)), reply(1, whole=True, series={"a": POINT}))
+    for name, asof in (("u", 100.0), ("v", 100.0), ("u", 300.0), ("w", 701.0)):
+        copies.apply(WindowWrite(spec(name=name)), reply(1, whole=True, asof=asof, series={"a": POINT}))
 
-    assert [copies.version(spec(name=name).window_id) for name in "uvw"] == [1, 0, 1]
+    assert held(copies, "uvw") == "uw"
     assert set(copies.holding("cpu", "a", ())) == {spec(name="u").window_id, spec(name="w").window_id}
+
+
+def test_of_too_many_windows_that_are_written_in_turn_some_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows_module, "HELD_WINDOWS", 2)
+    copies = WindowCopies()
+    for turn in range(3):
+        for name in "uvw":
+            view = copies.apply(
+                WindowWrite(spec(name=name)), reply(1, whole=True, asof=100.0 + 60.0 * turn, series={"a": POINT})
+            )
+            assert view is not None
+            assert view.series == {"a": a_series([(90.0, 1.0)])}
+
+    assert held(copies, "uvw") == "uv"
 
 
 def test_how_far_back_was_written_outlives_a_new_copy_until_it_is_evaluated() -> None:
