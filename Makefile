@@ -59,7 +59,7 @@ quick: setup ## The tests that need no server
 	$(BIN)/pytest -q -n 2 --dist worksteal --hypothesis-profile=quick -m "not service and not slow and not oracle and not heat"
 
 service: setup servers ## The tests that start real Redis, Valkey, RabbitMQ and Mosquitto, the slow ones, and all that Hypothesis draws
-	$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "(service or slow or hypothesis) and not oracle and not heat"
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "(service or slow or hypothesis) and not oracle and not heat"
 
 servers: ## Install the servers that the tests start, where that is allowed
 	@.ci/servers
