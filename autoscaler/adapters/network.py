@@ -94,8 +94,8 @@ class _Stream(httpcore.AsyncNetworkStream):
             await self._writer.drain()
 
     async def aclose(self) -> None:
-        # whether the other side says goodbye is waited for by nobody
-        self._writer.close()
+        # whether the other side says goodbye, or reads what is left, is waited for by nobody
+        self._writer.transport.abort()
 
     async def start_tls(
         self,
@@ -107,7 +107,7 @@ class _Stream(httpcore.AsyncNetworkStream):
             async with _mapped(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
                 await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
         except BaseException:
-            self._writer.close()
+            self._writer.transport.abort()
             raise
         return self
 
@@ -115,7 +115,8 @@ class _Stream(httpcore.AsyncNetworkStream):
         match info:
             case "is_readable":
                 # of an idle connection: whoever closed it, or said what nobody asked for, is not asked again
-                return self._reader.unread > 0 or self._reader.at_eof()
+                ended = self._reader.at_eof() or self._reader.exception() is not None
+                return ended or self._reader.unread > 0 or self._writer.transport.is_closing()
             case "client_addr":
                 return self._writer.get_extra_info("sockname")
             case "server_addr":

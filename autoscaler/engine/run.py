@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -23,7 +24,7 @@ from autoscaler.engine.seats import Seats
 from autoscaler.errors import TemporaryError, UnknownStateError
 from autoscaler.measures.event import Event
 from autoscaler.measures.measure import Measure
-from autoscaler.ports import STATE_FORM, Batch, Claimed, Heartbeat, Source, WorkItem
+from autoscaler.ports import REPLICA_SILENCE, STATE_FORM, Batch, Claimed, Heartbeat, Source, WorkItem
 
 log = structlog.get_logger()
 
@@ -32,10 +33,14 @@ _Answer = TypeVar("_Answer")
 BATCH_LIMIT = 50_000
 """Measures in one write; what has arrived beyond that waits for the next."""
 LOOKED_AT_BESIDE = 50
-"""Windows that are looked at together while measures come: at the end of a minute thousands may be due at once, and no
-measure is to wait for all of them."""
+"""Windows that are due and looked at together while measures come: at the end of a minute thousands may be due at once,
+and no measure is to wait for all of them."""
+LOOKED_AT_WITHIN = 1.0
+"""Seconds after which all that are due are looked at together nevertheless; else they would be due again."""
 FLOWING = 1.0
 """Seconds since the last measure within which more are expected."""
+FINISHED_WITHIN = 0.5
+"""Seconds within which the store is told of windows that were looked at, before they are written again."""
 IDLE_POLL = 0.5
 """Seconds between two looks for work that others may have left."""
 HEARTBEAT = 1.0
@@ -173,7 +178,6 @@ class _SourceWatch:
 @dataclass(slots=True)
 class _Submission:
     measures: Sequence[Measure]
-    due: Sequence[str]
     written: asyncio.Future[list[Measure]]
     events: Sequence[Event] = ()
     watch: _SourceWatch | None = None
@@ -272,7 +276,9 @@ class Runner:
         self._max_hold = max_hold
         self._generation_changed = generation_changed
         self._pending: list[_Submission] = []
-        self._beside = asyncio.Lock()  # whose windows are looked at next while measures come
+        self._beats: dict[str, tuple[float, float]] = {}  # of each replica the last one's clock, and when it was heard
+        self._finished_at = -math.inf  # by the steady clock
+        self._due: dict[str, tuple[WorkItem, float]] = {}  # windows to look at, and when they were claimed
         self._flowed_at = -math.inf  # by the steady clock, when measures last came
         self._lanes: asyncio.TaskGroup | None = None
         self._arrived = asyncio.Event()
@@ -292,7 +298,6 @@ class Runner:
     async def submit(
         self,
         measures: Sequence[Measure],
-        due: Sequence[str] = (),
         events: Sequence[Event] = (),
         watch: _SourceWatch | None = None,
     ) -> list[Measure]:
@@ -310,7 +315,7 @@ class Runner:
         if self._stopping.is_set():
             raise TemporaryError("the controller is ending")
         future: asyncio.Future[list[Measure]] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Submission(measures, due, future, events, watch))
+        self._pending.append(_Submission(measures, future, events, watch))
         self.lag.pending += len(measures)
         if measures:
             self._flowed_at = asyncio.get_running_loop().time()
@@ -350,8 +355,9 @@ class Runner:
             await pump
             holder.cancel()
             async with self._farewell():
-                await self.controller.finish()
                 await self.controller.store.leave(self._replica)
+            async with self._farewell():
+                await self.controller.finish()
 
     async def _forever(self, once: Callable[[], Awaitable[None]]) -> None:
         """Begin again, after a pause that grows, whenever the store is away."""
@@ -389,7 +395,7 @@ class Runner:
         if batch.told:
             await self._until_stored(lambda: self.controller.hear_of_groups(batch.told))
         self.controller.listener.received(batch.source, len(batch.measures) + len(batch.events))
-        return await self.submit(batch.measures, (), batch.events, watch) if batch.measures or batch.events else []
+        return await self.submit(batch.measures, batch.events, watch) if batch.measures or batch.events else []
 
     async def _until_stored(self, once: Callable[[], Awaitable[None]]) -> None:
         """Repeat until the store has taken it: nothing is acknowledged before."""
@@ -410,8 +416,9 @@ class Runner:
             while True:
                 await self._arrived.wait()
                 self._arrived.clear()
-                while batch := self._next_batch():
-                    await self._process(batch)
+                while self._pending or self._due:
+                    await self._process(self._next_batch(), self._next_due())
+                    await self._finish()
                 if self._stopping.is_set():
                     return
 
@@ -425,9 +432,31 @@ class Runner:
             measures += len(submission.measures)
         return taken
 
-    async def _process(self, batch: Sequence[_Submission]) -> None:
+    def _next_due(self) -> list[WorkItem]:
+        """Windows that are due and looked at next."""
+        if not self._due:
+            return []
+        now = asyncio.get_running_loop().time()
+        _, oldest = next(iter(self._due.values()))
+        is_flowing = now - self._flowed_at < FLOWING and now - oldest < LOOKED_AT_WITHIN
+        keys = list(islice(self._due, LOOKED_AT_BESIDE if is_flowing else None))
+        return [self._due.pop(key)[0] for key in keys]
+
+    async def _finish(self) -> None:
+        """Now and then between two batches: what is written in every batch would otherwise be newer each time."""
+        now = asyncio.get_running_loop().time()
+        if now - self._finished_at < FINISHED_WITHIN:
+            return
+        self._finished_at = now
+        try:
+            await self.controller.finish()
+        except TemporaryError as error:
+            self.store_error = str(error)
+            log.warning("marks put off", error=str(error))
+
+    async def _process(self, batch: Sequence[_Submission], windows: Sequence[WorkItem]) -> None:
         measures = [measure for submission in batch for measure in submission.measures]
-        due = [window_id for submission in batch for window_id in submission.due]
+        due = [item.key for item in windows]
         events = [event for submission in batch for event in submission.events]
         try:
             written = await self._stored(lambda: self.controller.write(measures, due), len(measures))
@@ -439,6 +468,7 @@ class Runner:
             for submission in batch:
                 if not submission.written.done():
                     submission.written.set_exception(error)
+            self.controller.leases.leave(windows)
             return
         finally:
             self.lag.pending -= len(measures)
@@ -515,8 +545,7 @@ class Runner:
                 asked, claimed = found
                 self._look_at_clock(claimed.now)
                 windows = [item for item in claimed.items if item.kind == "window"]
-                if windows:
-                    begin(self._look(windows))
+                self._look_at(windows)
                 for item in claimed.items:
                     if item.kind == "window":
                         continue
@@ -534,8 +563,9 @@ class Runner:
         """What is due, as soon as the store can be reached, and when it was asked; None when we are to end."""
         pause = FIRST_RETRY
         while not self._stopping.is_set():
-            asked = time.monotonic()
             try:
+                await self.controller.finish()  # before the leases begin
+                asked = time.monotonic()
                 claimed = await self.controller.claim()
             except TemporaryError as error:
                 self.store_error = str(error)
@@ -547,19 +577,16 @@ class Runner:
                 return asked, claimed
         return None
 
-    async def _look(self, windows: Sequence[WorkItem]) -> None:
-        left = windows
-        while left:
-            is_flowing = asyncio.get_running_loop().time() - self._flowed_at < FLOWING
-            some = left[:LOOKED_AT_BESIDE] if is_flowing else left
-            try:
-                async with self._beside if is_flowing else contextlib.nullcontext():
-                    await self.submit((), [item.key for item in some])
-            except TemporaryError:
-                # a controller that is ending leaves them to others
-                self.controller.leases.leave(left)
-                return
-            left = left[len(some) :]
+    def _look_at(self, windows: Sequence[WorkItem]) -> None:
+        """Have windows looked at in one of the next batches, each once, however often it was claimed until then."""
+        if self._stopping.is_set():
+            # a controller that is ending leaves them to others
+            self.controller.leases.leave(windows)
+            return
+        now = asyncio.get_running_loop().time()
+        for item in windows:
+            self._due.setdefault(item.key, (item, now))
+        self._arrived.set()
 
     async def _do(self, item: WorkItem, asked: float) -> None:
         """Do it, and again if it came up meanwhile: what is decided during a look at the target does not wait."""
@@ -642,7 +669,7 @@ class Runner:
             if heartbeat.caught_up and not caught_up:
                 heartbeat = msgspec.structs.replace(heartbeat, caught_up=False, read_until=self._read_until(now))
             read_until = self._read_by_all([*pulse.replicas, heartbeat])
-            prompt = self._prompt() and all(replica.caught_up or replica.prompt for replica in pulse.replicas)
+            prompt = self._prompt() and self._are_prompt(pulse.replicas, now)
             self.controller.sources = replace(
                 self.controller.sources,
                 caught_up=caught_up or prompt,
@@ -743,6 +770,23 @@ class Runner:
         now = asyncio.get_running_loop().time()
         return now >= self._patient_until and all(
             watch.is_caught_up(now) or watch.is_prompt(now) for watch in self._watches
+        )
+
+    def _are_prompt(self, replicas: Sequence[Heartbeat], now: float) -> bool:
+        """Whether nothing waits for long at the others, ``now`` being the steady clock's.
+
+        What one had to read that says nothing any more waits until others are given it.
+        """
+        for replica in replicas:
+            clock, _ = self._beats.get(replica.replica, (None, now))
+            if clock != replica.clock:
+                self._beats[replica.replica] = (replica.clock, now)
+        self._beats = {
+            name: beat for name, beat in self._beats.items() if now - beat[1] < REPLICA_SILENCE + HANDED_OVER
+        }
+        self._beats.pop(self._replica, None)
+        return all(now - at < 2 * HEARTBEAT for _, at in self._beats.values()) and all(
+            replica.caught_up or replica.prompt for replica in replicas if replica.replica != self._replica
         )
 
     def behind(self) -> dict[str, float]:

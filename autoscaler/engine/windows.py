@@ -16,8 +16,9 @@ from autoscaler.ports import WindowReply, WindowWrite, cutoff
 HELD_WINDOWS = 100_000
 """Windows kept; others are read whole each time."""
 HELD_FOR = 600.0
-"""Seconds since it was last written for which a window is kept though there are others: were the least recently written to
-go first, none would be there any more when it is written next, once there is one too many of windows written in turn."""
+"""Seconds since it was last written for which a window is kept though there are others. Were the least recently written
+to go first, none would be there any more when it is written next, once there is one too many of them.
+"""
 
 
 @dataclass(slots=True)

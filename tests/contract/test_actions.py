@@ -4,7 +4,9 @@ import asyncio
 import gc
 import json
 import shutil
+import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -122,6 +124,21 @@ async def test_a_connection_that_was_closed_or_spoken_on_meanwhile_is_not_used_a
             await asyncio.sleep(0.05)
             await action.deliver(row(there.url))
     assert len(there.received) == 9
+
+
+async def test_a_connection_that_was_reset_meanwhile_is_not_used_again() -> None:
+    async def reset_later(writer: asyncio.StreamWriter) -> None:
+        await answering(200)(writer)
+        await asyncio.sleep(0.02)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with receiver() as there, WebhookAction(timeout=5) as action:
+        there.answer = reset_later
+        for _ in range(3):
+            await action.deliver(row(there.url))
+            await asyncio.sleep(0.1)
+    assert len(there.received) == 3
 
 
 # --- what the webhook sends ------------------------------------------------------------------------------------------

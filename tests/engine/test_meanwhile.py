@@ -218,7 +218,7 @@ async def test_many_events_fire_once_each_though_the_store_was_away_meanwhile() 
     events = [an_event(f"m{number}") for number in range(5 * KEPT_EVENTS)]
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         running = group.create_task(runner.run())
-        await runner.submit((), (), events)
+        await runner.submit((), events)
         runner.stop()
         await running
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.schedule import CronCalendar
@@ -46,12 +48,15 @@ def now() -> float:
     return 1_790_000_000.0 + asyncio.get_running_loop().time()
 
 
-async def state_of(seconds: float, age: Callable[[float], float], other: Heartbeat | None) -> tuple[str, bool]:
+async def state_of(
+    seconds: float, age: Callable[[float], float], other: Heartbeat | None, silent_from: float
+) -> tuple[str, bool]:
     """The state of an alarm whose series falls silent while others go on, and whether a source is behind.
 
     Args:
         age: seconds since each measure was made when it comes, by the seconds that have passed.
         other: what another replica says of itself.
+        silent_from: seconds after which it says nothing new.
     """
     store, wake, source = SlowStore(now), Wake(), MemorySource(now=now, at_most=20)
     controller = Controller(
@@ -79,7 +84,7 @@ async def state_of(seconds: float, age: Callable[[float], float], other: Heartbe
         running = group.create_task(runner.run())
         while (passed := now() - begun) < seconds:
             if other is not None:
-                await store.beat(other)
+                await store.beat(replace(other, clock=min(now(), begun + silent_from)))
             for resource in ["busy"] if passed > SILENT_AFTER else ["busy", "silent"]:
                 at = now() - age(passed)
                 measure = {"metric": "cpu_util", "resource_id": resource, "timestamp": at, "value": 99}
@@ -93,9 +98,14 @@ async def state_of(seconds: float, age: Callable[[float], float], other: Heartbe
     return record.state, caught_up
 
 
-def state_after(seconds: float, age: Callable[[float], float], other: Heartbeat | None = None) -> tuple[str, bool]:
+def state_after(
+    seconds: float,
+    age: Callable[[float], float],
+    other: Heartbeat | None = None,
+    silent_from: float = math.inf,
+) -> tuple[str, bool]:
     """See :func:`state_of`."""
-    return in_no_time(state_of(seconds, age, other))
+    return in_no_time(state_of(seconds, age, other, silent_from))
 
 
 def test_what_is_missing_is_believed_while_others_report_without_a_pause() -> None:
@@ -119,3 +129,9 @@ def test_another_replica_must_say_so_of_its_sources_too(*, prompt: bool, state: 
     other = Heartbeat(replica="other", clock=0.0, caught_up=False, prompt=prompt)
 
     assert state_after(8.0, lambda _: 0.0, other) == (state, prompt)
+
+
+def test_of_one_that_has_fallen_silent_it_is_not_known_what_waits() -> None:
+    other = Heartbeat(replica="other", clock=0.0, caught_up=False, prompt=True)
+
+    assert state_after(7.0, lambda _: 0.0, other, silent_from=2.0)[1] is False

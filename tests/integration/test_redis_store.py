@@ -270,6 +270,16 @@ async def test_a_server_that_comes_back_is_used_again(namespace: str) -> None:
             assert (await store.group("1")).record.version == 1
 
 
+async def test_connections_that_the_server_has_closed_are_made_anew() -> None:
+    with RedisServer() as server, redis.Redis.from_url(server.url) as client:
+        async with opened(server.url, uuid.uuid4().hex) as store:
+            await asyncio.gather(*(store.now() for _ in range(8)))
+            client.client_kill_filter(_type="normal")
+            await asyncio.sleep(0.1)
+
+            assert len(await asyncio.gather(*(store.now() for _ in range(8)))) == 8
+
+
 async def test_nobody_there_is_a_temporary_error_without_the_password() -> None:
     async with opened(f"redis://ops:secret@127.0.0.1:{free_port()}/0") as store:
         with pytest.raises(TemporaryError, match=r"redis://\*\*\*@127\.0\.0\.1") as caught:

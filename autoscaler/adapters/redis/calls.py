@@ -24,9 +24,11 @@ from autoscaler.redaction import redacted
 
 _Answer = TypeVar("_Answer")
 
+JOINED = frozenset({"accept", "claim", "done", "due", "finish", "hold", "mark", "note", "write"})
+"""Functions of which what is asked says how much there is to do."""
 JOINED_CALLS = 64
 JOINED_BYTES = 64 * 1024
-"""Of what is asked. Calls of one function that are to go to one server go as one while they are few and small: what a
+"""Of what is asked. Calls of one of these that are to go to one server go as one while they are few and small: what a
 small one costs is mostly that it is one. A server does nothing else meanwhile."""
 UNSETTLED_PAUSE = 0.05
 """Seconds before a cluster that is being changed is asked again."""
@@ -292,7 +294,8 @@ def _joined(calls: Sequence[Call], at_most: int) -> Iterator[tuple[str, list[str
     for call in calls:
         words = _encode(call.asked), call.data
         size += len(words[0]) + len(words[1])
-        if prefixes and (call.function != function or len(prefixes) >= at_most or size > JOINED_BYTES):
+        fits = call.function == function and function in JOINED and len(prefixes) < at_most and size <= JOINED_BYTES
+        if prefixes and not fits:
             yield function, prefixes, asked
             prefixes, asked, size = [], [], len(words[0]) + len(words[1])
         function = call.function

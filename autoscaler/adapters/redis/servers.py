@@ -25,6 +25,7 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from autoscaler.redaction import redacted
 from autoscaler.settings import CLUSTER, cluster_nodes
@@ -90,6 +91,8 @@ class Node:
     def __init__(self, shown: str, options: Mapping[str, Any], deadline: float) -> None:
         self.shown = shown
         options = {
+            # in the newer one the client takes connections that were closed for usable ones
+            "protocol": 2,
             **options,
             "socket_connect_timeout": deadline,
             # ours is the only deadline: the client's own would end waits, and it can swallow a task's cancellation
@@ -101,6 +104,7 @@ class Node:
         self._free = asyncio.Semaphore(CONNECTIONS)
         self._made: list[AbstractConnection] = []
         self._idle: list[AbstractConnection] = []
+        self._closed = False
         # a pool of their own: waiting takes no connection from calls, and lasts longer than any of them may
         self._waits = redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(max_connections=WAITS, **options))
 
@@ -112,7 +116,11 @@ class Node:
         Raises:
             RedisError, OSError: there is no connection; any of them may have been carried out.
         """
+        if not commands:
+            return []
         async with self._free:
+            if self._closed:
+                raise RedisConnectionError("closed")
             connection = self._idle.pop() if self._idle else self._make()
             try:
                 # one that was closed meanwhile is made anew
@@ -138,8 +146,9 @@ class Node:
 
     async def close(self) -> None:
         """Let go of the connections."""
+        self._closed = True
         for connection in self._made:
-            await connection.disconnect()
+            await connection.disconnect(nowait=True)
         await self._waits.aclose()
 
 
