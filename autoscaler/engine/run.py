@@ -438,14 +438,18 @@ class Runner:
             return []
         now = asyncio.get_running_loop().time()
         _, oldest = next(iter(self._due.values()))
-        is_flowing = now - self._flowed_at < FLOWING and now - oldest < LOOKED_AT_WITHIN
-        keys = list(islice(self._due, LOOKED_AT_BESIDE if is_flowing else None))
+        some = self._is_flowing(now) and now - oldest < LOOKED_AT_WITHIN
+        keys = list(islice(self._due, LOOKED_AT_BESIDE if some else None))
         return [self._due.pop(key)[0] for key in keys]
 
+    def _is_flowing(self, now: float) -> bool:
+        """Whether measures come, ``now`` being the steady clock's."""
+        return now - self._flowed_at < FLOWING
+
     async def _finish(self) -> None:
-        """Now and then between two batches: what is written in every batch would otherwise be newer each time."""
+        """Between two batches, now and then: what is written in every batch would otherwise be newer each time."""
         now = asyncio.get_running_loop().time()
-        if now - self._finished_at < FINISHED_WITHIN:
+        if self._is_flowing(now) and now - self._finished_at < FINISHED_WITHIN:
             return
         self._finished_at = now
         try:
