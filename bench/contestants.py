@@ -174,8 +174,9 @@ class Controller:
     async def settled(self) -> None:
         """It has looked at all that it was made with, and stands still again: that happens once."""
         self.go()
-        with redis.Redis(port=self.redis_ports[0]) as server:
-            await self.looked_at_all(server, SETTLING)
+        for port in self.redis_ports:
+            with redis.Redis(port=port) as server:
+                await self.looked_at_all(server, SETTLING)
         self.halt()
 
     def end(self) -> None:
