@@ -54,8 +54,8 @@ class Network(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Nobody asks for it."""
-        raise NotImplementedError
+        """Never: no URL that is called names one."""
+        raise httpcore.UnsupportedProtocol("sockets of this machine are not called")
 
     async def sleep(self, seconds: float) -> None:
         """As httpcore asks for."""
