@@ -6,13 +6,11 @@ import asyncio
 import json
 
 from autoscaler.adapters.memory import MemoryStore
-from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.sources.memory import MemorySource
 from autoscaler.declarations import load
-from autoscaler.engine.controller import Controller
-from autoscaler.engine.listen import Silence
-from autoscaler.engine.run import LOOKED_AT_BESIDE, Runner, Wake
+from autoscaler.engine.run import LOOKED_AT_BESIDE, Wake
 from autoscaler.ports import WindowReply, WindowWrite, WorkItem
+from tests.engine.running import a_runner
 from tests.virtual_time import in_no_time
 
 MANY = 1000
@@ -45,23 +43,8 @@ class SlowStore(MemoryStore):
 async def looked_at() -> tuple[SlowStore, int]:
     """What was written without measures, and how many windows there are to be looked at."""
     store, wake, source = SlowStore(), Wake(), MemorySource(now=now)
-    controller = Controller(
-        store, Silence(), actions={}, targets={}, calendar=CronCalendar(), replica="r", woken=wake.at
-    )
-
-    async def unchanged(_: str) -> None:
-        """Nothing is published."""
-
-    runner = Runner(
-        controller,
-        (source,),
-        wake=wake,
-        clock=now,
-        replica="r",
-        version="0",
-        max_hold=600.0,
-        generation_changed=unchanged,
-    )
+    runner = a_runner(store, source, wake, now)
+    controller = runner.controller
     declared = load({"due.yaml": DOCUMENT})
     await controller.adopt(declared.generation, declared.alarms, {}, {}, {})
     begun = now()

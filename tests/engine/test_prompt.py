@@ -11,13 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler.adapters.memory import MemoryStore
-from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.sources.memory import MemorySource
 from autoscaler.declarations import load
-from autoscaler.engine.controller import Controller
-from autoscaler.engine.listen import Silence
-from autoscaler.engine.run import Runner, Wake
+from autoscaler.engine.run import Wake
 from autoscaler.ports import Heartbeat, WindowReply, WindowWrite
+from tests.engine.running import a_runner
 from tests.virtual_time import in_no_time
 
 DOCUMENT = """
@@ -59,23 +57,8 @@ async def state_of(
         silent_from: seconds after which it says nothing new.
     """
     store, wake, source = SlowStore(now), Wake(), MemorySource(now=now, at_most=20)
-    controller = Controller(
-        store, Silence(), actions={}, targets={}, calendar=CronCalendar(), replica="r", woken=wake.at
-    )
-
-    async def unchanged(_: str) -> None:
-        """Nothing is published."""
-
-    runner = Runner(
-        controller,
-        (source,),
-        wake=wake,
-        clock=now,
-        replica="r",
-        version="0",
-        max_hold=600.0,
-        generation_changed=unchanged,
-    )
+    runner = a_runner(store, source, wake, now)
+    controller = runner.controller
     declared = load({"prompt.yaml": DOCUMENT})
     await controller.adopt(declared.generation, declared.alarms, {}, {}, {})
     (alarm,) = [alarm for alarm in declared.alarms.values() if alarm.name == "silent"]
