@@ -673,7 +673,7 @@ class Runner:
             if heartbeat.caught_up and not caught_up:
                 heartbeat = msgspec.structs.replace(heartbeat, caught_up=False, read_until=self._read_until(now))
             read_until = self._read_by_all([*pulse.replicas, heartbeat])
-            prompt = self._prompt() and self._are_prompt(pulse.replicas, now)
+            prompt = self._are_prompt(pulse.replicas, now) and self._prompt()
             self.controller.sources = replace(
                 self.controller.sources,
                 caught_up=caught_up or prompt,

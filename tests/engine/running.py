@@ -1,4 +1,4 @@
-"""A runner of a controller over a store and a source in memory."""
+"""A runner of a controller over a store and sources in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autoscaler.engine.listen import Silence
 from autoscaler.engine.run import Runner, Wake
 
 
-def a_runner(store: MemoryStore, source: MemorySource, wake: Wake, now: Callable[[], float]) -> Runner:
+def a_runner(store: MemoryStore, wake: Wake, now: Callable[[], float], *sources: MemorySource) -> Runner:
     """The one of replica ``r``; nothing is published meanwhile."""
     controller = Controller(
         store, Silence(), actions={}, targets={}, calendar=CronCalendar(), replica="r", woken=wake.at
@@ -23,7 +23,7 @@ def a_runner(store: MemoryStore, source: MemorySource, wake: Wake, now: Callable
 
     return Runner(
         controller,
-        (source,),
+        sources,
         wake=wake,
         clock=now,
         replica="r",

@@ -9,13 +9,11 @@ from itertools import pairwise
 import pytest
 
 from autoscaler.adapters.memory import MemoryStore
-from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.sources.memory import MemorySource
 from autoscaler.declarations import load
-from autoscaler.engine.controller import Controller
-from autoscaler.engine.listen import Silence
-from autoscaler.engine.run import Runner, Wake
+from autoscaler.engine.run import Wake
 from autoscaler.ports import WindowReply, WindowWrite
+from tests.engine.running import a_runner
 
 pytestmark = pytest.mark.slow
 
@@ -46,23 +44,8 @@ async def test_a_source_says_how_far_it_is_behind() -> None:
 
     store, wake, source = SlowStore(now), Wake(), MemorySource(now=now, at_most=1)
     declared = load({"behind.yaml": DOCUMENT})
-    controller = Controller(
-        store, Silence(), actions={}, targets={}, calendar=CronCalendar(), replica="r", woken=wake.at
-    )
-
-    async def unchanged(_: str) -> None:
-        """Nothing is published."""
-
-    runner = Runner(
-        controller,
-        (source,),
-        wake=wake,
-        clock=now,
-        replica="r",
-        version="0",
-        max_hold=600.0,
-        generation_changed=unchanged,
-    )
+    runner = a_runner(store, wake, now, source)
+    controller = runner.controller
     await controller.adopt(declared.generation, declared.alarms, {}, {}, {})
     begun = now()
     for number in range(30):

@@ -43,7 +43,7 @@ class SlowStore(MemoryStore):
 async def looked_at() -> tuple[SlowStore, int]:
     """What was written without measures, and how many windows there are to be looked at."""
     store, wake, source = SlowStore(), Wake(), MemorySource(now=now)
-    runner = a_runner(store, source, wake, now)
+    runner = a_runner(store, wake, now, source)
     controller = runner.controller
     declared = load({"due.yaml": DOCUMENT})
     await controller.adopt(declared.generation, declared.alarms, {}, {}, {})

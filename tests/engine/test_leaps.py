@@ -9,14 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from autoscaler.adapters.memory import MemoryStore
-from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.declarations import load
 from autoscaler.engine import run as run_module
-from autoscaler.engine.controller import Controller
-from autoscaler.engine.listen import Silence
-from autoscaler.engine.run import LEAP, Runner, Wake
+from autoscaler.engine.run import LEAP, Wake
 from autoscaler.measures.measure import Measure
 from autoscaler.ports import Heartbeat, Pulse
+from tests.engine.running import a_runner
 
 pytestmark = pytest.mark.slow
 
@@ -63,23 +61,8 @@ async def test_what_is_missing_after_a_leap_may_be_on_its_way(
 
     store, wake = Leaping(now), Wake()
     declared = load({"leaps.yaml": DOCUMENT})
-    controller = Controller(
-        store, Silence(), actions={}, targets={}, calendar=CronCalendar(), replica="r", woken=wake.at
-    )
-
-    async def unchanged(_: str) -> None:
-        """Nothing is published."""
-
-    runner = Runner(
-        controller,
-        (),
-        wake=wake,
-        clock=now,
-        replica="r",
-        version="0",
-        max_hold=600.0,
-        generation_changed=unchanged,
-    )
+    runner = a_runner(store, wake, now)
+    controller = runner.controller
     await controller.adopt(declared.generation, declared.alarms, {}, {}, {})
     (alarm_id,) = declared.alarms
     begun = now()

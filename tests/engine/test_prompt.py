@@ -57,7 +57,7 @@ async def state_of(
         silent_from: seconds after which it says nothing new.
     """
     store, wake, source = SlowStore(now), Wake(), MemorySource(now=now, at_most=20)
-    runner = a_runner(store, source, wake, now)
+    runner = a_runner(store, wake, now, source)
     controller = runner.controller
     declared = load({"prompt.yaml": DOCUMENT})
     await controller.adopt(declared.generation, declared.alarms, {}, {}, {})
