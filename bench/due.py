@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AsyncExitStack
 from typing import Final
@@ -10,7 +11,7 @@ import redis
 
 from autoscaler.ports import WorkItem
 from bench.alarms import of_resource
-from bench.contestants import Controller, Race
+from bench.contestants import SOON, Controller, Race
 from bench.nothing import called
 from bench.publish import AmqpPublisher, batched, measures
 from bench.rows import BY_KEY, Measured
@@ -25,6 +26,9 @@ POINTS: Final = MINUTES * 60 // INTERVAL
 POINT_BYTES: Final = 16
 AT_ONCE: Final = 500
 """Windows of a call."""
+MINUTE: Final = 60.0
+LONGEST: Final = 10.0
+"""Seconds that a round may take."""
 
 
 async def due(world: World) -> list[Measured]:
@@ -56,7 +60,13 @@ async def due(world: World) -> list[Measured]:
 
 
 async def _all_at_once(ours: Controller, server: redis.Redis, windows: list[str]) -> float:
-    """Alarms a second, one for each window."""
+    """Alarms a second, one for each window.
+
+    All of them are due again at the minute's end, and would be waited for if that were soon.
+    """
+    left = MINUTE - await ours.store.now() % MINUTE
+    if left < SOON + LONGEST:
+        await asyncio.sleep(left)
     now = await ours.store.now()
     await ours.store.mark([WorkItem("window", window, now) for window in windows])
     began = time.perf_counter()
