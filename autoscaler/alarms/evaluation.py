@@ -18,7 +18,6 @@ from autoscaler.alarms.course import (
     Look,
     begin,
     believed_note,
-    calls_policies,
     conclude,
     doubted_since,
     earliest,
@@ -31,7 +30,6 @@ from autoscaler.alarms.course import (
     unheard,
     waits_of,
 )
-from autoscaler.alarms.definition import SET_BY_HAND
 from autoscaler.alarms.explanation import joined, note_of, renewed, too_little
 from autoscaler.alarms.granules import (
     MICROSECOND,
@@ -61,7 +59,7 @@ from autoscaler.alarms.outcome import (
 from autoscaler.alarms.present import Seen, is_taken_as_aligned, next_boundary, next_points, present_spans
 from autoscaler.alarms.rules import Rule
 from autoscaler.alarms.time_constraints import within
-from autoscaler.alarms.verdict import agreement, assess, explained, is_outside, next_state
+from autoscaler.alarms.verdict import assess, explained, next_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,54 +107,7 @@ def evaluate(alarm: Alarm, record: AlarmRecord, view: WindowView, sources: Sourc
     assert isinstance(alarm.rule, Rule), f"{alarm.type} alarms do not rest on one window"
     if not alarm.enabled:
         return Outcome(record)
-    return _unmoved(alarm, alarm.rule, record, view) or _moved(alarm, alarm.rule, record, view, sources)
-
-
-def _unmoved(alarm: Alarm, rule: Rule, record: AlarmRecord, view: WindowView) -> Outcome | None:
-    """What nearly every look comes to: measures enough, and they say what the state says; None where there may be more.
-
-    The same as :func:`_moved` comes to, in a fraction of its time.
-    """
-    if not _is_settled(alarm, rule, record) or view.newest is None or view.newest > view.asof:
-        return None
-    newest = newest_counting(rule, view, view.asof)
-    first = newest - rule.granules + 1
-    if view.late is not None and view.late <= first * rule.granularity:
-        return None
-    outside: list[bool] = []  # newest first
-    for index in range(newest, first - 1, -1):
-        (granule,) = aggregates(rule, view, [aligned(index, rule.granularity)])
-        if granule.value is not None:
-            outside.append(is_outside(rule, granule.value, record.state))
-        if len(outside) == rule.evaluation_periods:
-            stays = next_state(record.state, agreement(outside[::-1])) is record.state
-            return Outcome(record, next_due=next_boundary(rule, view.asof)) if stays else None
-    return None
-
-
-def _is_settled(alarm: Alarm, rule: Rule, record: AlarmRecord) -> bool:
-    """Whether nothing of an alarm waits for a time, or for anything but what its window says."""
-    return (
-        rule.is_plain
-        and record.definition == alarm.definition
-        and record.revision == alarm.revision
-        and not (
-            alarm.time_constraints
-            or alarm.repeat_actions
-            or record.repeat_at is not None
-            or record.held_since is not None
-            or record.breaching_since is not None
-            or record.clear_since is not None
-            or record.outage is not None
-            or record.imported
-            or record.note
-            or record.reason == SET_BY_HAND
-        )
-        and not calls_policies(alarm, record.state)
-    )
-
-
-def _moved(alarm: Alarm, rule: Rule, record: AlarmRecord, view: WindowView, sources: Sources) -> Outcome:
+    rule = alarm.rule
     look = begin(alarm, record, view.asof, sources)
     at = _WindowLook(look, rule, view)
     spans = _each_boundary(at) if at.rule.in_order else _present_point(at)

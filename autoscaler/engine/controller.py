@@ -490,8 +490,7 @@ class Controller:
             return Evaluated()
         evaluated = await self._evaluator.evaluate(self.router, written.views, self.sources, leased)
         self.listener.evaluated(evaluated.alarms, written.lag)
-        for due in evaluated.dues:
-            self._woken(due)
+        self._woken(evaluated.due)
         return evaluated
 
     async def finish(self) -> None:

@@ -6,13 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import msgspec
 import structlog
 
-from autoscaler.alarms.alarm import Alarm, AlarmRecord
+from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState
 from autoscaler.alarms.composite import evaluate_composite
 from autoscaler.alarms.evaluation import Outcome, Sources, Transition, evaluate
 from autoscaler.alarms.events import hit, is_hit
@@ -21,6 +21,7 @@ from autoscaler.alarms.observed import observe
 from autoscaler.alarms.outage import is_told_of, may_have_begun
 from autoscaler.alarms.present import present_spans
 from autoscaler.alarms.rules import CompositeRule, EventRule, PoolHealthRule, PrometheusRule, Rule, leaves_of
+from autoscaler.alarms.short import ShortWay, short_way
 from autoscaler.engine.ledger import Attempt, Leased, Ledger
 from autoscaler.engine.listen import Listener
 from autoscaler.engine.route import Router
@@ -28,7 +29,7 @@ from autoscaler.engine.tell import history, notes, notifications, rows
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.event import Event
 from autoscaler.measures.window import WindowView
-from autoscaler.ports import Acceptance, Store, WindowDone
+from autoscaler.ports import Acceptance, Retry, Store, WindowDone
 from autoscaler.scaling.group import GroupRecord
 
 log = structlog.get_logger()
@@ -42,11 +43,11 @@ class Evaluated:
     """What one round came to.
 
     Attributes:
-        dues: Unix seconds at which something must be looked at again.
+        due: Unix seconds at which the first of what was looked at must be looked at again; infinity for never.
         alarms: how many were evaluated.
     """
 
-    dues: list[float] = field(default_factory=list)
+    due: float = math.inf
     alarms: int = 0
 
 
@@ -68,6 +69,22 @@ class _Look(msgspec.Struct):
             return False
         view = self.views.get(self.leaf_windows[number] or "")
         return view is not None and may_have_begun(leaf, view, present_spans(leaf, view, view.asof)[-1])
+
+
+class _Quiet(msgspec.Struct):
+    """A look by the short way, which leaves the alarm's record as it is.
+
+    Attributes:
+        alarm: that was looked at.
+        state: the one that lasts.
+        due: when to look again, Unix seconds.
+        acceptance: by which the store is told.
+    """
+
+    alarm: Alarm
+    state: AlarmState
+    due: float
+    acceptance: Acceptance
 
 
 class Evaluator:
@@ -96,6 +113,7 @@ class Evaluator:
         self._min_interval = min_interval
         self._notify = notify
         self._ledger = Ledger(store)
+        self._short: dict[str, ShortWay] = {}
         self._done: dict[str, WindowDone] = {}
         self._evaluated_at: dict[str, float] = {}
         self._deferred: dict[str, float] = {}
@@ -108,6 +126,8 @@ class Evaluator:
         """Hold nothing of alarms that are gone."""
         self._ledger.forget(alarm_ids)
         self._warned.difference_update(alarm_ids)
+        for alarm_id in alarm_ids:
+            self._short.pop(alarm_id, None)
 
     def _forget_gone(self, router: Router, alarms: Iterable[Alarm]) -> None:
         """Hold nothing of those that went while they were evaluated, whose records came back with the answers."""
@@ -150,16 +170,55 @@ class Evaluator:
         """
         done = Evaluated()
         ready = self._without_deferred(router, views, done)
-        looks = _looks(router, ready)
-        done.alarms = len(looks)
-        members = await self._members(looks)
-        attempts = [self._attempt(look, members, sources) for look in looks]
-        await self._ledger.settle(attempts, leased)
-        self._forget_gone(router, [look.alarm for look in looks])
+        quiet, looks = self._told_apart(router, ready)
+        done.alarms = len(quiet) + len(looks)
+        attempts = await self._attempts(looks, sources)
+        refused = await self._ledger.settle(attempts, leased, [each.acceptance for each in quiet])
+        if lost := [each for each in quiet if isinstance(refused.get(each.alarm.alarm_id), Retry)]:
+            # whoever was quicker has changed the record: by what it is now, and by the long way
+            again = [_look_again(each, ready) for each in lost]
+            more = await self._attempts(again, sources)
+            await self._ledger.settle(more, leased)
+            looks, attempts = [*looks, *again], [*attempts, *more]
+            quiet = [each for each in quiet if each not in lost]
+        if self._counts is not None:
+            for each in quiet:
+                if each.alarm.alarm_id not in refused:
+                    self._counts[each.alarm.alarm_id][each.state] += 1
+        self._forget_gone(router, [*(look.alarm for look in looks), *(each.alarm for each in quiet)])
         for view in ready.values():
             view.late = None
-        self._finish(ready, zip(looks, attempts, strict=True), done)
+        self._finish(ready, quiet, zip(looks, attempts, strict=True), done)
         return done
+
+    def _told_apart(self, router: Router, views: Mapping[str, WindowView]) -> tuple[list[_Quiet], list[_Look]]:
+        """The looks at each alarm of these windows that change nothing; each other alarm once, with all its windows."""
+        quiet: list[_Quiet] = []
+        looks: dict[str, _Look] = {}
+        for window_id, view in views.items():
+            for alarm in router.watching(window_id):
+                found = self._quiet(alarm, window_id, view)
+                if found is not None:
+                    quiet.append(found)
+                    continue
+                look = looks.get(alarm.alarm_id)
+                if look is None:
+                    look = looks[alarm.alarm_id] = _Look(alarm, router.leaf_windows[alarm.alarm_id])
+                look.views[window_id] = view
+        return quiet, list(looks.values())
+
+    def _quiet(self, alarm: Alarm, window_id: str, view: WindowView) -> _Quiet | None:
+        short = self._short_way(alarm)
+        record = self._ledger.known(alarm.alarm_id) if short.of_whole_window else None
+        if record is None or (due := short.due(record, view)) is None:
+            return None
+        return _Quiet(alarm, record.state, due, Acceptance(alarm.alarm_id, window_id, view.version, record.version))
+
+    def _short_way(self, alarm: Alarm) -> ShortWay:
+        known = self._short.get(alarm.alarm_id)
+        if known is None or known.alarm is not alarm:
+            known = self._short[alarm.alarm_id] = short_way(alarm)
+        return known
 
     def _without_deferred(
         self, router: Router, views: Mapping[str, WindowView], done: Evaluated
@@ -172,7 +231,7 @@ class Evaluator:
             earliest = self._evaluated_at.get(window_id, -self._min_interval) + self._min_interval
             if view.asof < earliest and any(not _is_single(alarm) for alarm in router.watching(window_id)):
                 self._deferred[window_id] = earliest
-                done.dues.append(earliest)
+                done.due = min(done.due, earliest)
                 continue
             self._evaluated_at[window_id] = view.asof
             self._deferred.pop(window_id, None)
@@ -190,6 +249,10 @@ class Evaluator:
     def next_due(self) -> float | None:
         """Unix seconds at which the first of the windows that were put off comes up."""
         return min(self._deferred.values(), default=None)
+
+    async def _attempts(self, looks: Sequence[_Look], sources: Sources) -> list[Attempt]:
+        members = await self._members(looks)
+        return [self._attempt(look, members, sources) for look in looks]
 
     async def _members(self, looks: Iterable[_Look]) -> dict[str, GroupRecord]:
         """The records of every group that a rule looks at, and of those whose members may have stopped by our doing."""
@@ -230,7 +293,7 @@ class Evaluator:
     ) -> Outcome:
         alarm = look.alarm
         if isinstance(alarm.rule, Rule) and not members:
-            return self._warned_of(alarm, evaluate(alarm, before, next(iter(look.views.values())), sources))
+            return self._of_window(alarm, before, next(iter(look.views.values())), sources)
         leaves = leaves_of(alarm.rule)
         views: dict[int, WindowView] = {}
         for number, window_id in enumerate(look.leaf_windows):
@@ -246,7 +309,7 @@ class Evaluator:
             views[number] = view
         match alarm.rule:
             case Rule():
-                outcome = evaluate(alarm, before, views[0], sources)
+                return self._of_window(alarm, before, views[0], sources)
             case CompositeRule():
                 outcome = evaluate_composite(alarm, before, views, sources, asof)
             case EventRule() | PrometheusRule() | PoolHealthRule():
@@ -254,6 +317,11 @@ class Evaluator:
             case _:
                 assert_never(alarm.rule)
         return self._warned_of(alarm, outcome)
+
+    def _of_window(self, alarm: Alarm, before: AlarmRecord, view: WindowView, sources: Sources) -> Outcome:
+        if (due := self._short_way(alarm).due(before, view)) is not None:
+            return Outcome(before, next_due=due)
+        return self._warned_of(alarm, evaluate(alarm, before, view, sources))
 
     def _warned_of(self, alarm: Alarm, outcome: Outcome) -> Outcome:
         if outcome.as_aligned and alarm.alarm_id not in self._warned:
@@ -266,20 +334,30 @@ class Evaluator:
         moved = self._moves(alarm) & members.keys()
         return replace(view, members=_count(members[next(iter(moved))])) if len(moved) == 1 else view
 
-    def _finish(self, views: Mapping[str, WindowView], tried: Iterable[tuple[_Look, Attempt]], done: Evaluated) -> None:
-        dues: dict[str, list[float]] = {window_id: [] for window_id in views}
+    def _finish(
+        self,
+        views: Mapping[str, WindowView],
+        quiet: Iterable[_Quiet],
+        tried: Iterable[tuple[_Look, Attempt]],
+        done: Evaluated,
+    ) -> None:
+        dues: dict[str, float] = {}
         unsettled: set[str] = set()
+        for each in quiet:
+            window_id = each.acceptance.window_id
+            dues[window_id] = min(each.due, dues.get(window_id, math.inf))
         for look, attempt in tried:
             if not attempt.settled:
                 unsettled.update(look.views)
             if look.outcome is not None and look.outcome.next_due is not None:
                 for window_id in look.views:
-                    dues[window_id].append(look.outcome.next_due)
+                    dues[window_id] = min(look.outcome.next_due, dues.get(window_id, math.inf))
         for window_id, view in views.items():
             if window_id not in unsettled:
-                mark = WindowDone(window_id, view.version, min(dues[window_id], default=None))
-                self._done[window_id] = mark
-                done.dues += [] if mark.next_due is None else [mark.next_due]
+                due = dues.get(window_id)
+                self._done[window_id] = WindowDone(window_id, view.version, due)
+                if due is not None and due < done.due:
+                    done.due = due
 
     async def finish(self) -> None:
         """Take the marks away, or move them, of all windows that were looked at since the last time.
@@ -413,16 +491,9 @@ class Evaluator:
                 raise
 
 
-def _looks(router: Router, views: Mapping[str, WindowView]) -> list[_Look]:
-    """Each alarm of these windows once, with all of them that it looks at."""
-    looks: dict[str, _Look] = {}
-    for window_id, view in views.items():
-        for alarm in router.watching(window_id):
-            look = looks.get(alarm.alarm_id)
-            if look is None:
-                look = looks[alarm.alarm_id] = _Look(alarm, router.leaf_windows[alarm.alarm_id])
-            look.views[window_id] = view
-    return list(looks.values())
+def _look_again(quiet: _Quiet, views: Mapping[str, WindowView]) -> _Look:
+    window_id = quiet.acceptance.window_id
+    return _Look(quiet.alarm, (window_id,), {window_id: views[window_id]})
 
 
 def _is_single(alarm: Alarm) -> bool:

@@ -44,10 +44,11 @@ class _Answered(msgspec.Struct):
     """What was asked of the store in one slice, and what it says.
 
     Attributes:
+        tried: each verdict with the attempt that it is of; None of a look that changes nothing.
         asked: when, by the monotonic clock.
     """
 
-    tried: Sequence[tuple[Attempt, Acceptance]]
+    tried: Sequence[tuple[Attempt | None, Acceptance]]
     answers: Sequence[Accepted | Stale | Retry]
     asked: float
 
@@ -64,40 +65,62 @@ class Ledger:
         for alarm_id in alarm_ids:
             self._records.pop(alarm_id, None)
 
+    def known(self, alarm_id: str) -> AlarmRecord | None:
+        """The record as last seen; None where there is none, or nothing is known of it."""
+        return self._records.get(alarm_id)
+
     def point(self, alarm_id: str) -> float:
         """The end of the last granule that was evaluated in order, as last seen; -infinity where none is known of."""
         record = self._records.get(alarm_id)
         return -math.inf if record is None or record.point is None else record.point
 
-    async def settle(self, attempts: Sequence[Attempt], leased: Leased) -> None:
+    async def settle(
+        self, attempts: Sequence[Attempt], leased: Leased, quiet: Sequence[Acceptance] = ()
+    ) -> Mapping[str, Stale | Retry]:
         """Have all of them accepted; those that lost every race are not ``settled``.
 
         ``leased`` is told in the order of the attempts, however many races each of them lost: what falls due at one
         moment is decided in one order, whatever this replica happened to know of the records.
 
+        Args:
+            quiet: looks that change nothing, at alarms that none of the attempts is of, made from records that are
+                :meth:`known`.
+
+        Returns:
+            By alarm those of ``quiet`` that are not accepted, and why.
+
         Raises:
             TemporaryError: the store could not be reached; which of them are in force is not known.
         """
         heads: dict[str, list[Head]] = {attempt.alarm_id: [] for attempt in attempts}
+        refused: dict[str, Stale | Retry] = {}
         try:
-            await self._settle(attempts, heads)
+            await self._settle(attempts, quiet, heads, refused)
         finally:
             for each in heads.values():
                 for head in each:
                     leased(head)
+        return refused
 
-    async def _settle(self, attempts: Sequence[Attempt], heads: Mapping[str, list[Head]]) -> None:
-        open_, lost = list(attempts), list[Attempt]()
+    async def _settle(
+        self,
+        attempts: Sequence[Attempt],
+        quiet: Sequence[Acceptance],
+        heads: Mapping[str, list[Head]],
+        refused: dict[str, Stale | Retry],
+    ) -> None:
+        open_: list[Attempt | Acceptance] = [*attempts, *quiet]
+        lost: list[Attempt] = []
 
         def take(answered: _Answered) -> None:
-            lost.extend(self._accepted(answered, heads))
+            lost.extend(self._accepted(answered, heads, refused))
 
         for _ in range(MAX_RETRIES):
-            records = await self._fetched({attempt.alarm_id for attempt in open_})
+            records = await self._fetched({each.alarm_id for each in open_ if isinstance(each, Attempt)})
             await overlapped(open_, partial(self._accept, records), take)
             if not lost:
                 return
-            open_, lost = lost, []
+            open_, lost = [*lost], []
 
     async def _fetched(self, alarm_ids: AbstractSet[str]) -> dict[str, AlarmRecord | None]:
         """The records of these alarms, whichever of them are forgotten while they are read."""
@@ -109,43 +132,59 @@ class Ledger:
             known |= fetched
         return known
 
-    async def _accept(self, records: Mapping[str, AlarmRecord | None], attempts: Sequence[Attempt]) -> _Answered:
-        tried: list[tuple[Attempt, Acceptance]] = []
-        for attempt in attempts:
-            acceptance = attempt.make(records[attempt.alarm_id])
+    async def _accept(
+        self, records: Mapping[str, AlarmRecord | None], asked_for: Sequence[Attempt | Acceptance]
+    ) -> _Answered:
+        tried: list[tuple[Attempt | None, Acceptance]] = []
+        for each in asked_for:
+            if isinstance(each, Acceptance):
+                tried.append((None, each))
+                continue
+            acceptance = each.make(records[each.alarm_id])
             if acceptance is None:
-                attempt.settled = True
+                each.settled = True
             else:
-                tried.append((attempt, acceptance))
+                tried.append((each, acceptance))
         asked = time.monotonic()
         if not tried:
             return _Answered([], [], asked)
         try:
             answers = await self._store.accept([acceptance for _, acceptance in tried], lease=LEASE)
         except BaseException:
-            self.forget(attempt.alarm_id for attempt, _ in tried)
+            self.forget(acceptance.alarm_id for _, acceptance in tried)
             raise
         return _Answered(tried, answers, asked)
 
-    def _accepted(self, answered: _Answered, heads: Mapping[str, list[Head]]) -> list[Attempt]:
+    def _accepted(
+        self, answered: _Answered, heads: Mapping[str, list[Head]], refused: dict[str, Stale | Retry]
+    ) -> list[Attempt]:
         """Those that were not quick enough."""
         lost = []
         for (attempt, acceptance), answer in zip(answered.tried, answered.answers, strict=True):
+            alarm_id = acceptance.alarm_id
             match answer:
                 case Accepted(lanes):
+                    if attempt is None:
+                        continue
                     self._note(acceptance)
                     attempt.settled = True
                     attempt.accepted(acceptance)
-                    heads[attempt.alarm_id] += [
+                    heads[alarm_id] += [
                         Head(next(row for row in acceptance.rows if row.lane == lane), answered.asked) for lane in lanes
                     ]
                 case Stale():
                     # whoever was faster changed the record; it is read afresh next time
-                    self._records.pop(attempt.alarm_id, None)
-                    attempt.settled = attempt.stale = True
+                    self._records.pop(alarm_id, None)
+                    if attempt is None:
+                        refused[alarm_id] = answer
+                    else:
+                        attempt.settled = attempt.stale = True
                 case Retry(record):
-                    self._records[attempt.alarm_id] = record
-                    lost.append(attempt)
+                    self._records[alarm_id] = record
+                    if attempt is None:
+                        refused[alarm_id] = answer
+                    else:
+                        lost.append(attempt)
                 case _:
                     assert_never(answer)
         return lost

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import msgspec
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from autoscaler.alarms import evaluation
 from autoscaler.alarms.alarm import Alarm, AlarmRecord, AlarmState, LeafRecord
 from autoscaler.alarms.composite import evaluate_composite, resolved
 from autoscaler.alarms.evaluation import Consideration, Repetition, Sources, Transition, evaluate
 from autoscaler.alarms.observation import Observation, Sample, Samples, Unknown
 from autoscaler.alarms.observed import observe
-from autoscaler.alarms.outcome import Happening
+from autoscaler.alarms.outcome import Happening, Outcome
 from autoscaler.alarms.rules import (
     ComparisonOperator,
     CompositeRule,
@@ -26,6 +27,7 @@ from autoscaler.alarms.rules import (
     TreatMissingData,
     WindowKind,
 )
+from autoscaler.alarms.short import ShortWay, short_way
 from autoscaler.alarms.time_constraints import TimeConstraint
 from tests.building import Watch, a_rule, a_view, an_alarm
 
@@ -127,12 +129,16 @@ class ComparedWatch(Watch):
 
     short = 0
 
+    @cached_property
+    def way(self) -> ShortWay:
+        return short_way(self.alarm)
+
     def look(self, now: float, *, late: float | None = None) -> Sequence[Happening]:
         view = a_view({name: points.items() for name, points in self.points.items()}, now=now, late=late)
         assert isinstance(self.alarm.rule, Rule)
-        short = evaluation._unmoved(self.alarm, self.alarm.rule, self.record, view)
-        if short is not None:
-            assert short == evaluation._moved(self.alarm, self.alarm.rule, self.record, view, self.sources)
+        due = self.way.due(self.record, view)
+        if due is not None:
+            assert Outcome(self.record, next_due=due) == evaluate(self.alarm, self.record, view, self.sources)
             self.short += 1
         return super().look(now, late=late)
 
@@ -150,7 +156,12 @@ def compared(draw: st.DrawFn) -> tuple[ComparedWatch, list[Arrival]]:
             keep_firing_for=0.0,
             datapoints_to_alarm=None,
             treat_missing_data=None,
+            aggregation_method=draw(st.sampled_from(["mean", "max", "last", "std", "rate:mean"])),
         )
+        if draw(st.booleans()):
+            rule = msgspec.structs.replace(rule, single=True)
+            if draw(st.booleans()):
+                arriving = [replace(arrival, by="a") for arrival in arriving]
         return ComparedWatch(an_alarm(rule, alarm_actions=("http://x",)), watch.sources), arriving
     return ComparedWatch(watch.alarm, watch.sources), arriving
 
@@ -161,8 +172,9 @@ def test_the_short_way_comes_to_what_the_long_one_does(given_: tuple[ComparedWat
     played(*given_)
 
 
-def test_the_short_way_is_enough_while_the_state_lasts() -> None:
-    watch = ComparedWatch(an_alarm(a_rule(window=WindowKind.ALIGNED, granularity=10.0)))
+@pytest.mark.parametrize("single", [False, True])
+def test_the_short_way_is_enough_while_the_state_lasts(*, single: bool) -> None:
+    watch = ComparedWatch(an_alarm(a_rule(window=WindowKind.ALIGNED, granularity=10.0, single=single)))
     for second in range(100):
         watch.report(1.0, at=EPOCH + second)
         watch.look(EPOCH + second)
