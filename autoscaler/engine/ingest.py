@@ -190,15 +190,27 @@ class Ingest:
     def _routed(self, router: Router, measures: Sequence[Measure]) -> tuple[dict[str, _Pending], int]:
         pending: dict[str, _Pending] = {}
         unrouted = 0
+        # where each series goes that reports more than once, and the metadata that it goes there with
+        places: dict[tuple[str, str, str], tuple[Mapping[str, str], list[tuple[_Pending, Entry]]]] = {}
         for measure in measures:
+            key = measure.metric, measure.project_id, measure.resource_id
+            place = places.get(key)
+            if place is not None:
+                if place[0] == measure.metadata:
+                    for known, entry in place[1]:
+                        known.add(entry, measure)
+                    continue
+                del places[key]
             route = router.route(measure)
             entries = route.entries
             unrouted += not entries
+            found = []
             for window_id, entry in entries.items():
                 part = pending.get(window_id)
                 if part is None:
                     part = pending[window_id] = _Pending()
                 part.add(entry, measure)
+                found.append((part, entry))
             # what the store holds, as far as this replica knows, and what this batch brought just now
             left = self._copies.holding(measure.metric, measure.resource_id, entries)
             if left or route.before:
@@ -206,6 +218,8 @@ class Ingest:
                     names = router.leaving(window_id, measure)
                     if names:
                         pending.setdefault(window_id, _Pending()).leave(names, measure.timestamp)
+            elif entries:
+                places[key] = measure.metadata, found
         return pending, unrouted
 
     def _write(self, router: Router, window_id: str, part: _Pending, kept_from: float) -> WindowWrite:
@@ -233,7 +247,7 @@ class Ingest:
     def _tell(
         self, router: Router, measures: Sequence[Measure], answered: Sequence[_Answered], written: Written
     ) -> None:
-        if too_old := sum(each.too_old for each in answered):
+        if too_old := sum(each.too_old for each in answered if each.reply.too_old):
             self._listener.too_old(too_old)
         if measures:
             written.lag = max(each.reply.asof for each in answered) - max(measure.timestamp for measure in measures)
@@ -255,11 +269,12 @@ def _is_refused(router: Router, measure: Measure, refused: Collection[tuple[str,
 def _note_oldest(view: WindowView, answered: _Answered) -> None:
     """Keep with the view how far back the write reached, until the window is evaluated."""
     reply = answered.reply
-    times = [] if view.late is None else [view.late]
+    oldest = math.inf if view.late is None else view.late
     for name, points in answered.part.points.items():
         if name in reply.too_old:
             # how many were left out is told, not which
-            times += set(points).intersection(view.series[name].times) if name in view.series else ()
+            kept = set(points).intersection(view.series[name].times) if name in view.series else ()
+            oldest = min((oldest, *kept))
         elif name not in reply.refused:
-            times.append(min(points))
-    view.late = min(times, default=None)
+            oldest = min(oldest, *points)
+    view.late = None if oldest == math.inf else oldest

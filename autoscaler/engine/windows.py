@@ -88,8 +88,10 @@ class WindowCopies:
                 copy.doubtful = True  # it was silent by a clock that has been set back since
                 return None
             series.grow(write.points[name], dropped)
-        self._drop(window_id, copy, reply.gone)
-        self._drop(window_id, copy, _silent(copy, write))
+        if reply.gone:
+            self._drop(window_id, copy, reply.gone)
+        if silent := _silent(copy, write):
+            self._drop(window_id, copy, silent)
         self._copies.move_to_end(window_id)
         if len(self._copies) > HELD_WINDOWS:
             oldest = next(iter(self._copies))

@@ -7,6 +7,7 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 POINT_BYTES = 16
@@ -85,7 +86,7 @@ def _cut(numbers: array[float], dropped: int) -> array[float]:
 
 def pack(points: Iterable[tuple[float, float]]) -> bytes:
     """Points as they travel and are stored, 16 bytes each, in the order given."""
-    flat = array("d", [number for point in points for number in point])
+    flat = array("d", chain.from_iterable(points))
     if sys.byteorder == "big":
         flat.byteswap()
     return flat.tobytes()

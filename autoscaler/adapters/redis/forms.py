@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -110,9 +110,10 @@ def window_replies(writes: Sequence[WindowWrite], answer: bytes, data: bytes) ->
     told, lengths = iter(found.told), iter(found.lengths)
     at = 0
     replies: list[WindowReply] = []
-    for place, (write, version, asof, newest) in enumerate(
+    for place, (write, version, asof, newest_told) in enumerate(
         zip(writes, found.versions, found.times, found.newest, strict=True), 1
     ):
+        newest = newest_told if newest_told > -math.inf else None
         series: dict[str, bytes] = {}
         grown: dict[str, int] = {}
         if place in wholes:
@@ -127,24 +128,17 @@ def window_replies(writes: Sequence[WindowWrite], answer: bytes, data: bytes) ->
                     length = next(lengths)
                     series[name] = data[at : at + length]
                     at += length
-        _, gone, old_names, old_counts, refused = further.get(place, _NOTHING)
-        replies.append(
-            WindowReply(
-                version,
-                asof,
-                newest if newest > -math.inf else None,
-                place in wholes,
-                series,
-                gone,
-                dict(zip(old_names, old_counts, strict=True)),
-                refused,
-                grown,
-            )
-        )
+        more = further.get(place)
+        if more is None:  # nearly always
+            replies.append(WindowReply(version, asof, newest, place in wholes, series, (), _NONE, (), grown))
+        else:
+            _, gone, old_names, old_counts, refused = more
+            too_old = dict(zip(old_names, old_counts, strict=True))
+            replies.append(WindowReply(version, asof, newest, place in wholes, series, gone, too_old, refused, grown))
     return replies
 
 
-_NOTHING: Final[tuple[int, list[str], list[str], list[int], list[str]]] = (0, [], [], [], [])
+_NONE: Final[Mapping[str, int]] = {}
 
 
 def acceptance_asked(acceptance: Acceptance) -> dict[str, Any]:

@@ -232,6 +232,51 @@ local function keep_alive(window, key, now, kept, ends, is_new)
   end
 end
 
+-- The time up to which points are too old.
+local function cutoff_of(newest, now, horizon, kept_from, unjudged_kept)
+  local cutoff = math.min(newest, now) - horizon
+  return math.max(math.min(cutoff, kept_from), cutoff - unjudged_kept)
+end
+
+-- A version from the clock, so that it never comes again after the window was forgotten or a server has lost its last ones.
+local function next_version(version, now)
+  return math.max((version or 0) + 1, math.floor(now * 1e6))
+end
+
+-- What nearly every write is: points of one series behind those that are there, for who has the window in hand. Does
+-- what `write_window` would, without the tables that it makes for all else; says whether it was that, if not it has done
+-- nothing.
+local function append(prefix, now, place, id, held, kind, unjudged_kept, name, points, answer, texts)
+  local window, key = prefix .. 'window:' .. id, prefix .. 'points:' .. id
+  local known = redis.call('HMGET', window, 'version', 'asof', 'newest', 'swept', 'ends')
+  local version, before = tonumber(known[1]), tonumber(known[3])
+  local swept, ends = tonumber(known[4]), tonumber(known[5])
+  if held ~= version or not (before and swept and ends) or now - swept >= kind[4] or ends < now + 0.9 * kind[5] then
+    return false
+  end
+  local stored = redis.call('HGET', key, name)
+  if not stored then
+    return false
+  end
+  local first, newest, ordered = span(points)
+  newest = math.max(newest, before)
+  local cutoff, last = cutoff_of(newest, now, kind[1], kind[6], unjudged_kept), last_time(stored)
+  if not ordered or first <= last or last <= cutoff then
+    return false
+  end
+  local packed = trimmed(stored .. points, cutoff, kind[3])
+  redis.call('HSET', key, name, packed)
+  version = next_version(version, now)
+  local asof = math.max(tonumber(known[2]), now)
+  -- of nearly all windows of a call these are the same
+  local version_text = version == texts.version and texts.of_version or whole_number(version)
+  local asof_text = asof == now and texts.of_now or exact(asof)
+  redis.call('HSET', window, 'version', version_text, 'asof', asof_text, 'newest', exact(newest))
+  answer.versions[place], answer.times[place], answer.newest[place] = version, asof, newest
+  answer.told[#answer.told + 1] = (#stored + #points - #packed) / POINT
+  return true
+end
+
 -- One write; what is said of it is put into `answer`.
 local function write_window(prefix, now, ask, data, at, bodies, answer)
   local window, key = prefix .. 'window:' .. ask.id, prefix .. 'points:' .. ask.id
@@ -242,8 +287,7 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
   if not version then
     redis.call('DEL', key)
   end
-  -- from the clock, so that a version never comes again after the window was forgotten or a server has lost its last ones
-  version = math.max((version or 0) + 1, math.floor(now * 1e6))
+  version = next_version(version, now)
 
   local taken, refused
   taken, refused, at = admitted(key, ask, data, at)
@@ -255,10 +299,7 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
     end
   end
 
-  local cutoff = newest and math.min(newest, now) - ask.horizon or -math.huge
-  if newest then
-    cutoff = math.max(math.min(cutoff, ask.kept_from), cutoff - ask.unjudged_kept)
-  end
+  local cutoff = newest and cutoff_of(newest, now, ask.horizon, ask.kept_from, ask.unjudged_kept) or -math.huge
   local touched, answers, old_names, old_counts, gone, changes, is_new = {}, {}, {}, {}, {}, {}, false
   for _, series in ipairs(taken) do
     local packed, left_out, behind = grown(series, cutoff, ask.max_points)
@@ -321,19 +362,35 @@ register('write', function(keys, args)
   end
   local answer = {versions = {}, times = {}, newest = {}, told = {}, lengths = {}, wholes = {}, further = {}}
   local bodies, at, first = {}, 1, 0
+  local texts = {version = next_version(nil, now), of_now = exact(now)}
+  texts.of_version = whole_number(texts.version)
   for place, id in ipairs(ids) do
-    local kind, left = kinds[which[place]], leaves[place] or NO_LEAVES
-    local names, lengths = {}, {}
-    for i = 1, counts[place] do
-      names[i], lengths[i] = all_names[first + i], all_lengths[first + i]
+    local kind, left, count = kinds[which[place]], leaves[place], counts[place]
+    local appended = false
+    if count == 1 and not left and helds[place] ~= 0 then
+      local length = all_lengths[first + 1]
+      local points = string.sub(args[3], at, at + length - 1)
+      appended = append(
+        prefix, now, place, id, helds[place], kind, asked_[10], all_names[first + 1], points, answer, texts
+      )
+      if appended then
+        at = at + length
+      end
     end
-    first = first + counts[place]
-    local ask = {
-      place = place, id = id, held = helds[place], names = names, lengths = lengths, leaving = left[2], left_at = left[3],
-      horizon = kind[1], max_series = kind[2], max_points = kind[3], sweep_interval = kind[4], kept = kind[5],
-      kept_from = kind[6], unjudged_kept = asked_[10],
-    }
-    at = write_window(prefix, now, ask, args[3], at, bodies, answer)
+    if not appended then
+      left = left or NO_LEAVES
+      local names, lengths = {}, {}
+      for i = 1, count do
+        names[i], lengths[i] = all_names[first + i], all_lengths[first + i]
+      end
+      local ask = {
+        place = place, id = id, held = helds[place], names = names, lengths = lengths, leaving = left[2], left_at = left[3],
+        horizon = kind[1], max_series = kind[2], max_points = kind[3], sweep_interval = kind[4], kept = kind[5],
+        kept_from = kind[6], unjudged_kept = asked_[10],
+      }
+      at = write_window(prefix, now, ask, args[3], at, bodies, answer)
+    end
+    first = first + count
   end
   mark_windows(prefix, ids, exact(now + asked_[9]))
   local told = {
