@@ -13,7 +13,7 @@ from autoscaler.ports import WorkItem
 from bench.alarms import of_resource
 from bench.contestants import SOON, Controller, Race
 from bench.nothing import called
-from bench.publish import AmqpPublisher, batched, measures
+from bench.publish import AmqpPublisher, Reporting, batched
 from bench.rows import BY_KEY, Measured
 from bench.throughput import BATCH, SECONDS
 from bench.world import World, names
@@ -40,7 +40,7 @@ async def due(world: World) -> list[Measured]:
     async with AsyncExitStack() as stack:
         ours = await stack.enter_async_context(Controller.running("due", world.folder, settings, definitions))
         publisher = await stack.enter_async_context(AmqpPublisher.connected(world.amqp, "due"))
-        filling = batched(measures(series, SERIES * POINTS, seconds=MINUTES * 60.0), BATCH)
+        filling = batched(Reporting(series, seconds=MINUTES * 60.0).measures(SERIES * POINTS), BATCH)
         await Race(publisher, [ours]).run(filling)
         server = stack.enter_context(redis.Redis(port=ours.redis_ports[0]))
         windows = [key.rpartition(b":window:")[2].decode() for key in server.scan_iter("*:window:*", count=1000)]

@@ -26,7 +26,7 @@ from autoscaler.alarms.definition import Definition
 from bench.alarms import of_group, of_resource
 from bench.contestants import Controller, Race
 from bench.curves import Curve, picture
-from bench.publish import AmqpPublisher, batched, measures
+from bench.publish import AmqpPublisher, Reporting, batched
 from bench.world import World, names
 
 BATCH: Final = 100
@@ -203,6 +203,7 @@ async def cost_of(world: World, axis: str, point: Point) -> Cost:
     series = names(point.series)
     groups = [f"group-{number % point.groups}" for number in range(len(series))] if point.groups else []
     tails = [f',"metadata":{{"server_group":"{group}"}}' for group in groups]
+    reporting = Reporting(series, seconds=point.seconds, tail=tails)
     found: list[tuple[float, float, float]] = []
     shares = [0.0] * point.replicas
     async with (
@@ -213,7 +214,7 @@ async def cost_of(world: World, axis: str, point: Point) -> Cost:
         race = Race(publisher, [team])
         servers = [redis.Redis(port=port) for port in team.members[0].redis_ports]
         for number in range(world.rounds + 1):
-            messages = batched(measures(series, count, seconds=point.seconds, tail=tails), point.batch)
+            messages = batched(reporting.measures(count), point.batch)
             before, there = [member.cpu_seconds() for member in team.members], _redis_seconds(servers)
             took = (await race.run(messages))[name]
             spent = [member.cpu_seconds() - was for member, was in zip(team.members, before, strict=True)]

@@ -138,20 +138,33 @@ def _length(size: int) -> bytes:
             return bytes(found)
 
 
-def measures(series: Sequence[str], count: int, *, seconds: float, tail: Sequence[str] = ()) -> Iterator[str]:
-    """``count`` measures of ``cpu`` as JSON objects, the series taking turns, over the seconds until now.
+class Reporting:
+    """Series that report ``cpu`` in turns, each time what is later than all that they have reported before.
 
     Args:
+        seconds: until now over which measures are spread, where none of those were reported before.
         tail: of each series what stands behind its value, such as metadata.
     """
-    begin, step = time.time() - seconds, seconds / count
-    for number in range(count):
-        place = number % len(series)
-        more = tail[place] if tail else ""
-        yield (
-            f'{{"metric":"cpu","resource_id":"{series[place]}","timestamp":{begin + number * step:.6f},'
-            f'"value":{number % 97 + 0.5}{more}}}'
-        )
+
+    def __init__(self, series: Sequence[str], *, seconds: float, tail: Sequence[str] = ()) -> None:
+        self._series = series
+        self._seconds = seconds
+        self._tail = tail
+        self._reported_until = 0.0
+
+    def measures(self, count: int) -> Iterator[str]:
+        """So many measures as JSON objects."""
+        now = time.time()
+        begin = max(now - self._seconds, self._reported_until)
+        self._reported_until = now
+        step = (now - begin) / count
+        for number in range(count):
+            place = number % len(self._series)
+            more = self._tail[place] if self._tail else ""
+            yield (
+                f'{{"metric":"cpu","resource_id":"{self._series[place]}","timestamp":{begin + number * step:.6f},'
+                f'"value":{number % 97 + 0.5}{more}}}'
+            )
 
 
 def batched(single: Iterator[str], size: int) -> list[bytes]:

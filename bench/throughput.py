@@ -13,7 +13,7 @@ from bench import flame
 from bench.alarms import of_group, of_resource
 from bench.contestants import Controller, Race, Reference
 from bench.nothing import called
-from bench.publish import AmqpPublisher, MqttPublisher, batched, measures
+from bench.publish import AmqpPublisher, MqttPublisher, Reporting, batched
 from bench.rows import BY_KEY, Measured
 from bench.world import Sizes, World, names
 
@@ -34,18 +34,16 @@ SECONDS: Final = 2.0
 Messages = Callable[[int], Sequence[bytes]]
 
 
-def _each_for_itself(count: int) -> Sequence[bytes]:
-    return batched(measures(names(FEW), count, seconds=SPREAD), 1)
-
-
-def _in_batches(count: int) -> Sequence[bytes]:
-    return batched(measures(names(SERIES), count, seconds=SPREAD), BATCH)
+def _reported(series: Sequence[str], batch: int, tail: Sequence[str] = ()) -> Messages:
+    reporting = Reporting(series, seconds=SPREAD, tail=tail)
+    return lambda count: batched(reporting.measures(count), batch)
 
 
 def _of_groups(members: int, groups: int) -> Messages:
     series = names(members * groups)
-    tails = [f',"metadata":{{"server_group":"group-{number % groups}"}}' for number in range(len(series))]
-    return lambda count: batched(measures(series, count, seconds=SPREAD, tail=tails), BATCH)
+    return _reported(
+        series, BATCH, [f',"metadata":{{"server_group":"group-{number % groups}"}}' for number in range(len(series))]
+    )
 
 
 def _own(series: Sequence[str]) -> Iterator[Definition]:
@@ -86,10 +84,10 @@ async def mqtt(world: World) -> list[Measured]:
 
 
 async def _against(world: World, key: str, ours: Controller, theirs: Reference, race: Race) -> Measured:
-    found, sizes = Measured(BY_KEY[key]), Sizes(10_000, 1000)
+    found, sizes, messages = Measured(BY_KEY[key]), Sizes(10_000, 1000), _reported(names(FEW), 1)
     for number in range(world.rounds + 1):
         count = sizes.count
-        took = await race.run(_each_for_itself(count))
+        took = await race.run(messages(count))
         sizes.learn(took.values())
         if number:  # the first was to warm up
             found.add(count / took[ours.name], count / took[theirs.name])
@@ -104,7 +102,7 @@ async def batches(world: World) -> list[Measured]:
     async with AsyncExitStack() as stack:
         races = {}
         for name, definitions, messages, first in (
-            ("each", _own(names(SERIES)), _in_batches, 10 * SERIES),
+            ("each", _own(names(SERIES)), _reported(names(SERIES), BATCH), 10 * SERIES),
             ("groups", _over_groups(GROUPS), _of_groups(MEMBERS, GROUPS), GROUPS * MEMBERS),
         ):
             ours = await stack.enter_async_context(
