@@ -20,7 +20,7 @@ from autoscaler.measures.aggregation import POOLED, AggregationMethod, Differenc
 from autoscaler.measures.derived import Derived, derive, reports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from autoscaler.alarms.rules import Rule
     from autoscaler.measures.series import Series
@@ -119,9 +119,8 @@ def _granule(rule: Rule, method: AggregationMethod, counting: Iterable[Series], 
         return _pooled(method, counting, span, granularity)
     values = []
     reporting = 0
-    for series in counting:
-        value, reports = _of_series(series, method, span, granularity)
-        reporting += reports
+    for value, reported in _each_series(method, counting, span, granularity):
+        reporting += reported
         if value is not None:
             values.append(value)
     if not values:
@@ -160,23 +159,29 @@ def _reports(series: Series, span: Span) -> bool:
     return reports
 
 
-def _of_series(
-    series: Series, method: AggregationMethod, span: Span, granularity: float | None
-) -> tuple[float | None, bool]:
-    """The value of one series in one granule, and whether it reported; remembered as long as the series is unchanged.
+def _each_series(
+    method: AggregationMethod, counting: Iterable[Series], span: Span, granularity: float | None
+) -> Iterator[tuple[float | None, bool]]:
+    """Of each series its value in one granule, and whether it reported; remembered as long as the series is unchanged.
 
     Only aligned granules come again; a sliding one of the same times has other points.
     """
-    key = (method.name, span.begins, span.ends)
-    if not span.slides and (known := series.memo.get(key)) is not None:
-        return known  # type: ignore[no-any-return]
-    measured = _measured(series, method, granularity)
-    where = span.of(measured)
-    reports = where.stop > where.start if measured is series else _reports(series, span)
-    answer = (method.aggregate(measured.values[where]), reports)
-    if not span.slides:
-        series.memo[key] = answer
-    return answer
+    begins, ends, slides_, reduced = span.begins, span.ends, span.slides, method.reduced
+    at = bisect_right if slides_ else bisect_left
+    key = (method.name, begins, ends)
+    for series in counting:
+        if not slides_ and (known := series.memo.get(key)) is not None:
+            yield known
+            continue
+        measured = _measured(series, method, granularity)
+        times = measured.times
+        begin = at(times, begins)
+        end = at(times, ends, begin)
+        reported = begin < end if measured is series else _reports(series, span)
+        answer = (reduced(measured.values[begin:end]) if begin < end else None), reported
+        if not slides_:
+            series.memo[key] = answer
+        yield answer
 
 
 def rate_note(rule: Rule) -> str:
@@ -292,14 +297,17 @@ def _settled(rule: Rule, reported: Mapping[str, Series], index: int) -> bool:
     """
     edges = [(index - back) * rule.granularity for back in range(rule.evaluation_periods, -2, -1)]
     reporting = [0] * (rule.evaluation_periods + 1)  # in each granule, this one the last
+    *older, before_begins, begins, ends = edges
     for series in reported.values():
         times = series.times
-        at, before, count = bisect_left(times, edges[0]), 0, 0
-        for number, edge in enumerate(edges[1:]):
-            begin, before = at, count
-            at = bisect_left(times, edge, begin)
-            count = at - begin
-            reporting[number] += count > 0
-        if 0 < count < before:
+        end = bisect_left(times, ends)
+        begin = bisect_left(times, begins, 0, end)
+        at = bisect_left(times, before_begins, 0, begin)
+        if 0 < end - begin < begin - at:
             return False
+        reporting[-1] += begin < end
+        reporting[-2] += at < begin
+        for number, edge in enumerate(reversed(older), 3):
+            at, later = bisect_left(times, edge, 0, at), at
+            reporting[-number] += at < later
     return reporting[-2] > 0 and reporting[-1] >= max(reporting[:-1])

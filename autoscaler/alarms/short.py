@@ -132,11 +132,11 @@ class _OfSeries(ShortWay):
 class _OfOneSeries(_OfSeries):
     """Of a rule over one resource: no values of several series, and nothing to be made of them first."""
 
-    __slots__ = ("_aggregate", "_compare")
+    __slots__ = ("_compare", "_reduced")
 
     def __init__(self, alarm: Alarm, rule: Rule) -> None:
         super().__init__(alarm, rule)
-        self._aggregate = parsed(rule.aggregation_method).aggregate
+        self._reduced = parsed(rule.aggregation_method).reduced
         self._compare = COMPARISONS[rule.comparison_operator]
 
     def _lasts(self, state: AlarmState, view: WindowView, over: int) -> bool:
@@ -160,7 +160,7 @@ class _OfOneSeries(_OfSeries):
         end = bisect_left(times, (newest + 1) * granularity)
         for index in range(newest, first - 1, -1):
             begin = bisect_left(times, index * granularity, 0, end)
-            value = self._aggregate(measured[begin:end]) if begin < end else None
+            value = self._reduced(measured[begin:end]) if begin < end else None
             end = begin
             if value is not None:
                 values += 1

@@ -15,7 +15,7 @@ from autoscaler.engine.route import Entry, Router
 from autoscaler.engine.windows import WindowCopies
 from autoscaler.errors import Rejection
 from autoscaler.measures.measure import Measure
-from autoscaler.measures.series import pack
+from autoscaler.measures.series import pack_by_time
 from autoscaler.measures.window import WindowView
 from autoscaler.ports import Store, WindowReply, WindowWrite
 
@@ -190,27 +190,28 @@ class Ingest:
     def _routed(self, router: Router, measures: Sequence[Measure]) -> tuple[dict[str, _Pending], int]:
         pending: dict[str, _Pending] = {}
         unrouted = 0
-        # where each series goes that reports more than once, and the metadata that it goes there with
-        places: dict[tuple[str, str, str], tuple[Mapping[str, str], list[tuple[_Pending, Entry]]]] = {}
+        # where each series goes, and with which metadata; worth its while where series report more than once
+        places: dict[tuple[str, str, str], tuple[Mapping[str, str], Mapping[str, Entry]]] = {}
+        repeatedly = len(measures) > router.series_known
+        key = "", "", ""
         for measure in measures:
-            key = measure.metric, measure.project_id, measure.resource_id
-            place = places.get(key)
-            if place is not None:
-                if place[0] == measure.metadata:
-                    for known, entry in place[1]:
-                        known.add(entry, measure)
-                    continue
-                del places[key]
+            if repeatedly:
+                key = measure.metric, measure.project_id, measure.resource_id
+                place = places.get(key)
+                if place is not None:
+                    if place[0] == measure.metadata:
+                        for window_id, entry in place[1].items():
+                            pending[window_id].add(entry, measure)
+                        continue
+                    del places[key]
             route = router.route(measure)
             entries = route.entries
             unrouted += not entries
-            found = []
             for window_id, entry in entries.items():
                 part = pending.get(window_id)
                 if part is None:
                     part = pending[window_id] = _Pending()
                 part.add(entry, measure)
-                found.append((part, entry))
             # what the store holds, as far as this replica knows, and what this batch brought just now
             left = self._copies.holding(measure.metric, measure.resource_id, entries)
             if left or route.before:
@@ -218,8 +219,8 @@ class Ingest:
                     names = router.leaving(window_id, measure)
                     if names:
                         pending.setdefault(window_id, _Pending()).leave(names, measure.timestamp)
-            elif entries:
-                places[key] = measure.metadata, found
+            elif repeatedly and entries:
+                places[key] = measure.metadata, entries
         return pending, unrouted
 
     def _write(self, router: Router, window_id: str, part: _Pending, kept_from: float) -> WindowWrite:
@@ -227,7 +228,7 @@ class Ingest:
         return WindowWrite(
             spec,
             self._copies.version(window_id),
-            {name: pack(sorted(points.items())) for name, points in part.points.items()},
+            {name: pack_by_time(points) for name, points in part.points.items()},
             part.leaves,
             kept_from,
         )
@@ -268,13 +269,15 @@ def _is_refused(router: Router, measure: Measure, refused: Collection[tuple[str,
 
 def _note_oldest(view: WindowView, answered: _Answered) -> None:
     """Keep with the view how far back the write reached, until the window is evaluated."""
-    reply = answered.reply
-    oldest = math.inf if view.late is None else view.late
-    for name, points in answered.part.points.items():
-        if name in reply.too_old:
-            # how many were left out is told, not which
-            kept = set(points).intersection(view.series[name].times) if name in view.series else ()
-            oldest = min((oldest, *kept))
-        elif name not in reply.refused:
-            oldest = min(oldest, *points)
-    view.late = None if oldest == math.inf else oldest
+    reply, parts = answered.reply, answered.part.points
+    times = [] if view.late is None else [view.late]
+    if reply.too_old or reply.refused:
+        for name, points in parts.items():
+            if name in reply.too_old:
+                # how many were left out is told, not which
+                times += set(points).intersection(view.series[name].times) if name in view.series else ()
+            elif name not in reply.refused:
+                times.append(min(points))
+    else:
+        times += map(min, parts.values())
+    view.late = min(times, default=None)

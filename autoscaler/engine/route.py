@@ -328,6 +328,11 @@ class Router:
 
     # --- measures ----------------------------------------------------------------------------------------------------
 
+    @property
+    def series_known(self) -> int:
+        """Of how many series it is remembered where they go."""
+        return self._remembered
+
     def route(self, measure: Measure) -> Route:
         """Where ``measure`` goes; nowhere when no alarm asks for it."""
         metric = self._metrics.get(measure.metric)

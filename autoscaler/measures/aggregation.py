@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
@@ -71,7 +72,12 @@ class AggregationMethod(msgspec.Struct, frozen=True):
 
     def aggregate(self, values: Sequence[float]) -> float | None:
         """One number for the values of one granule, in time order; None where the method has none for so few."""
-        return _aggregate(self.base, values) if len(values) else None
+        return self.reduced(values) if len(values) else None
+
+    @property
+    def reduced(self) -> Callable[[Sequence[float]], float | None]:
+        """What :meth:`aggregate` does to one value or more."""
+        return _WITHIN.get(self.base) or partial(_quantile, percent=_percent(self.base) or 0)
 
 
 def parse(name: str) -> AggregationMethod:
@@ -152,11 +158,6 @@ def _changes_per_second(series: Series) -> Series:
 def _percent(name: str) -> int | None:
     found = re.fullmatch(r"([1-9][0-9]?)pct", name, re.ASCII)
     return int(found[1]) if found else None
-
-
-def _aggregate(base: str, values: Sequence[float]) -> float | None:
-    method = _WITHIN.get(base)
-    return _quantile(values, _percent(base) or 0) if method is None else method(values)
 
 
 def _sum(values: Sequence[float]) -> float:

@@ -6,7 +6,7 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -90,6 +90,14 @@ def pack(points: Iterable[tuple[float, float]]) -> bytes:
     if sys.byteorder == "big":
         flat.byteswap()
     return flat.tobytes()
+
+
+def pack_by_time(points: Mapping[float, float]) -> bytes:
+    """Values by their times, at least one, packed in time order."""
+    if len(points) == 1:
+        (point,) = points.items()
+        return _POINT.pack(*point)
+    return pack(sorted(points.items()))
 
 
 def unpack(packed: bytes) -> Series:
