@@ -119,7 +119,7 @@ local function admitted(key, ask, data, at)
     if length > 0 then
       local present = stored[i]
       if not present then
-        room = room or ask.max_series - redis.call('HLEN', key)
+        room = room or ask.kind[2] - redis.call('HLEN', key)
       end
       if present or room > 0 then
         taken[#taken + 1] = {
@@ -243,37 +243,47 @@ local function next_version(version, now)
   return math.max((version or 0) + 1, math.floor(now * 1e6))
 end
 
--- What nearly every write is: points of one series behind those that are there, for who has the window in hand. Does
--- what `write_window` would, without the tables that it makes for all else; says whether it was that, if not it has done
--- nothing.
-local function append(prefix, now, place, id, held, kind, unjudged_kept, name, points, answer, texts)
-  local window, key = prefix .. 'window:' .. id, prefix .. 'points:' .. id
+-- What nearly every write is: points of one series behind those that are there, for who has the window in hand; or no
+-- points, of a window that is only to be looked at. Does what `write_window` would, without the tables that it makes for
+-- all else; says whether it was that, if not it has done nothing.
+local function write_briefly(prefix, now, ask, name, points, bodies, answer, texts)
+  local window, key, kind, place = prefix .. 'window:' .. ask.id, prefix .. 'points:' .. ask.id, ask.kind, ask.place
   local known = redis.call('HMGET', window, 'version', 'asof', 'newest', 'swept', 'ends')
   local version, before = tonumber(known[1]), tonumber(known[3])
   local swept, ends = tonumber(known[4]), tonumber(known[5])
-  if held ~= version or not (before and swept and ends) or now - swept >= kind[4] or ends < now + 0.9 * kind[5] then
+  local newest, whole = before, ask.held ~= version
+  if not (version and before and swept and ends) or now - swept >= kind[4] or ends < now + 0.9 * kind[5] then
     return false
   end
-  local stored = redis.call('HGET', key, name)
-  if not stored then
-    return false
+  if name then
+    local stored = not whole and redis.call('HGET', key, name)
+    if not stored then
+      return false
+    end
+    local first, newest_brought, ordered = span(points)
+    newest = math.max(newest, newest_brought)
+    local cutoff, last = cutoff_of(newest, now, kind[1], kind[6], ask.unjudged_kept), last_time(stored)
+    if not ordered or first <= last or last <= cutoff then
+      return false
+    end
+    local packed = trimmed(stored .. points, cutoff, kind[3])
+    redis.call('HSET', key, name, packed)
+    answer.told[#answer.told + 1] = (#stored + #points - #packed) / POINT
   end
-  local first, newest, ordered = span(points)
-  newest = math.max(newest, before)
-  local cutoff, last = cutoff_of(newest, now, kind[1], kind[6], unjudged_kept), last_time(stored)
-  if not ordered or first <= last or last <= cutoff then
-    return false
-  end
-  local packed = trimmed(stored .. points, cutoff, kind[3])
-  redis.call('HSET', key, name, packed)
   version = next_version(version, now)
-  local asof = math.max(tonumber(known[2]), now)
+  local asof = math.max(tonumber(known[2]) or now, now)
   -- of nearly all windows of a call these are the same
   local version_text = version == texts.version and texts.of_version or whole_number(version)
   local asof_text = asof == now and texts.of_now or exact(asof)
-  redis.call('HSET', window, 'version', version_text, 'asof', asof_text, 'newest', exact(newest))
+  if newest == before then
+    redis.call('HSET', window, 'version', version_text, 'asof', asof_text)
+  else
+    redis.call('HSET', window, 'version', version_text, 'asof', asof_text, 'newest', exact(newest))
+  end
   answer.versions[place], answer.times[place], answer.newest[place] = version, asof, newest
-  answer.told[#answer.told + 1] = (#stored + #points - #packed) / POINT
+  if whole then
+    answer.wholes[#answer.wholes + 1] = whole_of(key, place, bodies)
+  end
   return true
 end
 
@@ -299,10 +309,10 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
     end
   end
 
-  local cutoff = newest and cutoff_of(newest, now, ask.horizon, ask.kept_from, ask.unjudged_kept) or -math.huge
+  local cutoff = newest and cutoff_of(newest, now, ask.kind[1], ask.kind[6], ask.unjudged_kept) or -math.huge
   local touched, answers, old_names, old_counts, gone, changes, is_new = {}, {}, {}, {}, {}, {}, false
   for _, series in ipairs(taken) do
-    local packed, left_out, behind = grown(series, cutoff, ask.max_points)
+    local packed, left_out, behind = grown(series, cutoff, ask.kind[3])
     if packed then
       changes[#changes + 1], changes[#changes + 2] = series.name, packed
       touched[series.name] = packed
@@ -322,14 +332,14 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
   if newest ~= tonumber(known[3]) then
     fields[5], fields[6] = 'newest', exact(newest)
   end
-  if not swept or now - swept >= ask.sweep_interval then
+  if not swept or now - swept >= ask.kind[4] then
     fields[#fields + 1], fields[#fields + 2] = 'swept', exact(now)
     if swept then
       sweep(key, cutoff, gone)
     end
   end
   redis.call('HSET', window, unpack(fields))
-  keep_alive(window, key, now, ask.kept, tonumber(known[5]), is_new)
+  keep_alive(window, key, now, ask.kind[5], tonumber(known[5]), is_new)
 
   answer.versions[ask.place], answer.times[ask.place] = version, math.max(asof, now)
   answer.newest[ask.place] = newest or -math.huge
@@ -365,29 +375,22 @@ register('write', function(keys, args)
   local texts = {version = next_version(nil, now), of_now = exact(now)}
   texts.of_version = whole_number(texts.version)
   for place, id in ipairs(ids) do
-    local kind, left, count = kinds[which[place]], leaves[place], counts[place]
-    local appended = false
-    if count == 1 and not left and helds[place] ~= 0 then
-      local length = all_lengths[first + 1]
-      local points = string.sub(args[3], at, at + length - 1)
-      appended = append(
-        prefix, now, place, id, helds[place], kind, asked_[10], all_names[first + 1], points, answer, texts
-      )
-      if appended then
-        at = at + length
-      end
-    end
-    if not appended then
+    local left, count = leaves[place], counts[place]
+    local ask = {
+      place = place, id = id, held = helds[place], kind = kinds[which[place]], unjudged_kept = asked_[10],
+    }
+    local length = count == 1 and all_lengths[first + 1] or 0
+    local brief = count <= 1 and not left and write_briefly(
+      prefix, now, ask, count == 1 and all_names[first + 1], string.sub(args[3], at, at + length - 1), bodies, answer, texts
+    )
+    if brief then
+      at = at + length
+    else
       left = left or NO_LEAVES
-      local names, lengths = {}, {}
+      ask.names, ask.lengths, ask.leaving, ask.left_at = {}, {}, left[2], left[3]
       for i = 1, count do
-        names[i], lengths[i] = all_names[first + i], all_lengths[first + i]
+        ask.names[i], ask.lengths[i] = all_names[first + i], all_lengths[first + i]
       end
-      local ask = {
-        place = place, id = id, held = helds[place], names = names, lengths = lengths, leaving = left[2], left_at = left[3],
-        horizon = kind[1], max_series = kind[2], max_points = kind[3], sweep_interval = kind[4], kept = kind[5],
-        kept_from = kind[6], unjudged_kept = asked_[10],
-      }
       at = write_window(prefix, now, ask, args[3], at, bodies, answer)
     end
     first = first + count

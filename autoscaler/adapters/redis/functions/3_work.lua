@@ -77,12 +77,14 @@ register('claim', function(keys, args)
   local prefix, now, ask = asked(keys, args)
   local items, dues, rest = due_items(prefix, now, ask[1])
   local leased_until = now + ask[2]
+  local leases, until_then = {}, exact(leased_until)
   for _, item in ipairs(items) do
-    due_at(prefix, item, leased_until)
+    leases[#leases + 1], leases[#leases + 2] = until_then, item
     if string.sub(item, 1, 5) == 'lane:' then
       redis.call('SREM', prefix .. 'waiting', string.sub(item, 6))
     end
   end
+  in_pieces('ZADD', prefix .. 'work', leases)
   return cmsgpack.pack({items, dues, rest, now, leased_until})
 end)
 
