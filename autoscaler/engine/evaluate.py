@@ -29,7 +29,7 @@ from autoscaler.engine.tell import history, notes, notifications, rows
 from autoscaler.errors import TemporaryError
 from autoscaler.measures.event import Event
 from autoscaler.measures.window import WindowView
-from autoscaler.ports import Acceptance, Retry, Store, WindowDone
+from autoscaler.ports import Acceptance, Store, WindowDone
 from autoscaler.scaling.group import GroupRecord
 
 log = structlog.get_logger()
@@ -170,42 +170,47 @@ class Evaluator:
         """
         done = Evaluated()
         ready = self._without_deferred(router, views, done)
-        quiet, looks = self._told_apart(router, ready)
-        done.alarms = len(quiet) + len(looks)
-        attempts = await self._attempts(looks, sources)
-        refused = await self._ledger.settle(attempts, leased, [each.acceptance for each in quiet])
-        if lost := [each for each in quiet if isinstance(refused.get(each.alarm.alarm_id), Retry)]:
-            # whoever was quicker has changed the record: by what it is now, and by the long way
-            again = [_look_again(each, ready) for each in lost]
-            more = await self._attempts(again, sources)
-            await self._ledger.settle(more, leased)
-            looks, attempts = [*looks, *again], [*attempts, *more]
-            quiet = [each for each in quiet if each not in lost]
+        found = self._told_apart(router, ready)
+        done.alarms = len(found)
+        quiet = [each for each in found.values() if isinstance(each, _Quiet)]
+        members = await self._members([each for each in found.values() if isinstance(each, _Look)])
+        tried: list[tuple[_Look, Attempt]] = []
+
+        def attempt(look: _Look) -> Attempt:
+            tried.append((look, self._attempt(look, members, sources)))
+            return tried[-1][1]
+
+        def again(acceptance: Acceptance) -> Attempt:
+            window_id = acceptance.window_id
+            return attempt(_Look(found[acceptance.alarm_id].alarm, (window_id,), {window_id: ready[window_id]}))
+
+        verdicts = [each.acceptance if isinstance(each, _Quiet) else attempt(each) for each in found.values()]
+        refused = await self._ledger.settle(verdicts, leased, again)
         if self._counts is not None:
             for each in quiet:
                 if each.alarm.alarm_id not in refused:
                     self._counts[each.alarm.alarm_id][each.state] += 1
-        self._forget_gone(router, [*(look.alarm for look in looks), *(each.alarm for each in quiet)])
+        self._forget_gone(router, [look.alarm for look, _ in tried])
         for view in ready.values():
             view.late = None
-        self._finish(ready, quiet, zip(looks, attempts, strict=True), done)
+        self._finish(ready, quiet, tried, done)
         return done
 
-    def _told_apart(self, router: Router, views: Mapping[str, WindowView]) -> tuple[list[_Quiet], list[_Look]]:
-        """The looks at each alarm of these windows that change nothing; each other alarm once, with all its windows."""
-        quiet: list[_Quiet] = []
-        looks: dict[str, _Look] = {}
+    def _told_apart(self, router: Router, views: Mapping[str, WindowView]) -> dict[str, _Look | _Quiet]:
+        """Each alarm of these windows once, with all of them that it looks at; quiet where nothing changes by it."""
+        found: dict[str, _Look | _Quiet] = {}
         for window_id, view in views.items():
             for alarm in router.watching(window_id):
-                found = self._quiet(alarm, window_id, view)
-                if found is not None:
-                    quiet.append(found)
+                alarm_id = alarm.alarm_id
+                quiet = self._quiet(alarm, window_id, view)
+                if quiet is not None:
+                    found[alarm_id] = quiet
                     continue
-                look = looks.get(alarm.alarm_id)
-                if look is None:
-                    look = looks[alarm.alarm_id] = _Look(alarm, router.leaf_windows[alarm.alarm_id])
+                look = found.get(alarm_id)
+                if not isinstance(look, _Look):
+                    look = found[alarm_id] = _Look(alarm, router.leaf_windows[alarm_id])
                 look.views[window_id] = view
-        return quiet, list(looks.values())
+        return found
 
     def _quiet(self, alarm: Alarm, window_id: str, view: WindowView) -> _Quiet | None:
         short = self._short_way(alarm)
@@ -249,10 +254,6 @@ class Evaluator:
     def next_due(self) -> float | None:
         """Unix seconds at which the first of the windows that were put off comes up."""
         return min(self._deferred.values(), default=None)
-
-    async def _attempts(self, looks: Sequence[_Look], sources: Sources) -> list[Attempt]:
-        members = await self._members(looks)
-        return [self._attempt(look, members, sources) for look in looks]
 
     async def _members(self, looks: Iterable[_Look]) -> dict[str, GroupRecord]:
         """The records of every group that a rule looks at, and of those whose members may have stopped by our doing."""
@@ -489,11 +490,6 @@ class Evaluator:
                     for state, times in states.items():
                         self._counts[alarm_id][state] += times
                 raise
-
-
-def _look_again(quiet: _Quiet, views: Mapping[str, WindowView]) -> _Look:
-    window_id = quiet.acceptance.window_id
-    return _Look(quiet.alarm, (window_id,), {window_id: views[window_id]})
 
 
 def _is_single(alarm: Alarm) -> bool:

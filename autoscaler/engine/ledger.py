@@ -40,6 +40,30 @@ class Attempt(msgspec.Struct):
     stale: bool = False
 
 
+Verdict = Attempt | Acceptance
+"""One on its way; or a quiet one: a look at one window that changes nothing, made from the record that is known."""
+
+
+def _none_is_quiet(acceptance: Acceptance) -> Attempt:
+    raise AssertionError(f"a quiet look at {acceptance.alarm_id} that nobody makes again")
+
+
+class _Settling(msgspec.Struct):
+    """What has become of some verdicts so far.
+
+    Attributes:
+        again: see :meth:`Ledger.settle`.
+        heads: of the lanes that were made non-empty, by alarm.
+        refused: alarms whose quiet looks are not in force.
+        lost: attempts that were not quick enough, this time.
+    """
+
+    again: Callable[[Acceptance], Attempt]
+    heads: dict[str, list[Head]] = {}
+    refused: set[str] = set()
+    lost: list[Attempt] = []
+
+
 class _Answered(msgspec.Struct):
     """What was asked of the store in one slice, and what it says.
 
@@ -75,52 +99,44 @@ class Ledger:
         return -math.inf if record is None or record.point is None else record.point
 
     async def settle(
-        self, attempts: Sequence[Attempt], leased: Leased, quiet: Sequence[Acceptance] = ()
-    ) -> Mapping[str, Stale | Retry]:
-        """Have all of them accepted; those that lost every race are not ``settled``.
+        self, verdicts: Sequence[Verdict], leased: Leased, again: Callable[[Acceptance], Attempt] = _none_is_quiet
+    ) -> AbstractSet[str]:
+        """Have all of them accepted; attempts that lost every race are not ``settled``.
 
-        ``leased`` is told in the order of the attempts, however many races each of them lost: what falls due at one
+        ``leased`` is told in the order of the verdicts, however many races each of them lost: what falls due at one
         moment is decided in one order, whatever this replica happened to know of the records.
 
         Args:
-            quiet: looks that change nothing, at alarms that none of the attempts is of, made from records that are
-                :meth:`known`.
+            verdicts: on one alarm each.
+            again: the attempt that takes the place of a quiet look which was made from a record that is no longer
+                the present one.
 
         Returns:
-            By alarm those of ``quiet`` that are not accepted, and why.
+            Ids of the alarms whose quiet looks are not in force: attempts took their places, or somebody has looked at
+            something newer.
 
         Raises:
             TemporaryError: the store could not be reached; which of them are in force is not known.
         """
-        heads: dict[str, list[Head]] = {attempt.alarm_id: [] for attempt in attempts}
-        refused: dict[str, Stale | Retry] = {}
+        settling = _Settling(again)
         try:
-            await self._settle(attempts, quiet, heads, refused)
+            await self._settle(verdicts, settling)
         finally:
-            for each in heads.values():
-                for head in each:
-                    leased(head)
-        return refused
+            if settling.heads:
+                for verdict in verdicts:
+                    for head in settling.heads.get(verdict.alarm_id, ()):
+                        leased(head)
+        return settling.refused
 
-    async def _settle(
-        self,
-        attempts: Sequence[Attempt],
-        quiet: Sequence[Acceptance],
-        heads: Mapping[str, list[Head]],
-        refused: dict[str, Stale | Retry],
-    ) -> None:
-        open_: list[Attempt | Acceptance] = [*attempts, *quiet]
-        lost: list[Attempt] = []
-
-        def take(answered: _Answered) -> None:
-            lost.extend(self._accepted(answered, heads, refused))
-
+    async def _settle(self, verdicts: Sequence[Verdict], settling: _Settling) -> None:
+        open_ = verdicts
         for _ in range(MAX_RETRIES):
             records = await self._fetched({each.alarm_id for each in open_ if isinstance(each, Attempt)})
-            await overlapped(open_, partial(self._accept, records), take)
-            if not lost:
+            settling.lost = []
+            await overlapped(open_, partial(self._accept, records), partial(self._accepted, settling))
+            if not settling.lost:
                 return
-            open_, lost = [*lost], []
+            open_ = settling.lost
 
     async def _fetched(self, alarm_ids: AbstractSet[str]) -> dict[str, AlarmRecord | None]:
         """The records of these alarms, whichever of them are forgotten while they are read."""
@@ -132,19 +148,17 @@ class Ledger:
             known |= fetched
         return known
 
-    async def _accept(
-        self, records: Mapping[str, AlarmRecord | None], asked_for: Sequence[Attempt | Acceptance]
-    ) -> _Answered:
+    async def _accept(self, records: Mapping[str, AlarmRecord | None], verdicts: Sequence[Verdict]) -> _Answered:
         tried: list[tuple[Attempt | None, Acceptance]] = []
-        for each in asked_for:
-            if isinstance(each, Acceptance):
-                tried.append((None, each))
+        for verdict in verdicts:
+            if isinstance(verdict, Acceptance):
+                tried.append((None, verdict))
                 continue
-            acceptance = each.make(records[each.alarm_id])
+            acceptance = verdict.make(records[verdict.alarm_id])
             if acceptance is None:
-                each.settled = True
+                verdict.settled = True
             else:
-                tried.append((each, acceptance))
+                tried.append((verdict, acceptance))
         asked = time.monotonic()
         if not tried:
             return _Answered([], [], asked)
@@ -155,11 +169,7 @@ class Ledger:
             raise
         return _Answered(tried, answers, asked)
 
-    def _accepted(
-        self, answered: _Answered, heads: Mapping[str, list[Head]], refused: dict[str, Stale | Retry]
-    ) -> list[Attempt]:
-        """Those that were not quick enough."""
-        lost = []
+    def _accepted(self, settling: _Settling, answered: _Answered) -> None:
         for (attempt, acceptance), answer in zip(answered.tried, answered.answers, strict=True):
             alarm_id = acceptance.alarm_id
             match answer:
@@ -169,25 +179,25 @@ class Ledger:
                     self._note(acceptance)
                     attempt.settled = True
                     attempt.accepted(acceptance)
-                    heads[alarm_id] += [
-                        Head(next(row for row in acceptance.rows if row.lane == lane), answered.asked) for lane in lanes
-                    ]
+                    if lanes:
+                        settling.heads.setdefault(alarm_id, []).extend(
+                            Head(next(row for row in acceptance.rows if row.lane == lane), answered.asked)
+                            for lane in lanes
+                        )
                 case Stale():
                     # whoever was faster changed the record; it is read afresh next time
                     self._records.pop(alarm_id, None)
                     if attempt is None:
-                        refused[alarm_id] = answer
+                        settling.refused.add(alarm_id)
                     else:
                         attempt.settled = attempt.stale = True
                 case Retry(record):
                     self._records[alarm_id] = record
                     if attempt is None:
-                        refused[alarm_id] = answer
-                    else:
-                        lost.append(attempt)
+                        settling.refused.add(alarm_id)
+                    settling.lost.append(settling.again(acceptance) if attempt is None else attempt)
                 case _:
                     assert_never(answer)
-        return lost
 
     def _note(self, acceptance: Acceptance) -> None:
         if acceptance.removed:

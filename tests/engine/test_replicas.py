@@ -10,6 +10,7 @@ import pytest
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.adapters.schedule import CronCalendar
 from autoscaler.adapters.targets.memory import MemoryTarget
+from autoscaler.alarms.alarm import AlarmState
 from autoscaler.declarations import load
 from autoscaler.engine.controller import Controller
 from autoscaler.engine.listen import Silence
@@ -160,3 +161,30 @@ async def test_what_was_not_written_is_handed_back_in_the_end() -> None:
         runner.stop()
         await asking
         await running
+
+
+QUIET = """
+alarms:
+  - name: hot
+    type: threshold
+    rule: {metric: cpu, resource_id: r1, aggregation_method: mean, granularity: 60, evaluation_periods: 1,
+           comparison_operator: gt, threshold: 70, window: aligned}
+    alarm_actions: ["http://hot/"]
+    ok_actions: ["http://cool/"]
+groups: []
+"""
+
+
+async def test_a_look_that_would_change_nothing_is_made_again_of_what_another_has_made_of_the_alarm() -> None:
+    bench = Bench(QUIET, replicas=2)
+    await bench.begin()
+    (hot,) = bench.declared.alarms
+    for replica in (0, 1):  # both know it as ok
+        await bench.measure("cpu", "r1", 10.0, replica=replica)
+    await bench.measure("cpu", "r1", 90.0, replica=1)
+    assert await bench.state(hot) is AlarmState.ALARM
+
+    await bench.measure("cpu", "r1", 10.0, replica=0)
+
+    assert await bench.state(hot) is AlarmState.OK
+    assert [row.url for row in bench.action.delivered] == ["http://cool/", "http://hot/", "http://cool/"]
