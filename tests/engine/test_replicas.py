@@ -179,12 +179,18 @@ async def test_a_look_that_would_change_nothing_is_made_again_of_what_another_ha
     bench = Bench(QUIET, replicas=2)
     await bench.begin()
     (hot,) = bench.declared.alarms
-    for replica in (0, 1):  # both know it as ok
-        await bench.measure("cpu", "r1", 10.0, replica=replica)
-    await bench.measure("cpu", "r1", 90.0, replica=1)
+    one, two = bench.controllers
+
+    async def take(controller: Controller, value: float) -> None:
+        bench.now += 60
+        await bench._evaluate(controller, await controller.write([Measure("cpu", "r1", bench.now - 60, value)]))
+
+    for controller in (one, two, one):  # both know it as ok
+        await take(controller, 10.0)
+    await take(two, 90.0)
     assert await bench.state(hot) is AlarmState.ALARM
 
-    await bench.measure("cpu", "r1", 10.0, replica=0)
+    await take(one, 10.0)
 
     assert await bench.state(hot) is AlarmState.OK
     assert [row.url for row in bench.action.delivered] == ["http://cool/", "http://hot/", "http://cool/"]
