@@ -285,9 +285,7 @@ def newest_counting(rule: Rule, view: WindowView, now: float) -> int:
     if rule.evaluate is EvaluateWhen.MEASURE:
         return max(over, present)
     reported = reporters(rule, view)
-    unfinished = range(present, over, -1)
-    settled = [index for index in unfinished if _settled(rule, reported, index)]
-    return settled[0] if settled else over
+    return next((index for index in range(present, over, -1) if _settled(rule, reported, index)), over)
 
 
 def _settled(rule: Rule, reported: Mapping[str, Series], index: int) -> bool:

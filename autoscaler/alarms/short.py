@@ -7,22 +7,25 @@ concludes anything; where this one answers, that one comes to the same.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from autoscaler.alarms.alarm import AlarmState
 from autoscaler.alarms.course import calls_policies
 from autoscaler.alarms.definition import SET_BY_HAND
-from autoscaler.alarms.granules import MICROSECOND, aggregates, aligned, newest_counting, parsed
-from autoscaler.alarms.rules import COMPARISONS, EvaluateWhen, Rule
-from autoscaler.alarms.verdict import is_outside
+from autoscaler.alarms.granules import aggregates, aligned, newest_counting, parsed
+from autoscaler.alarms.present import next_boundary
+from autoscaler.alarms.rules import COMPARISONS, Rule
+from autoscaler.alarms.verdict import limit_in
 from autoscaler.measures.aggregation import Differences
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from autoscaler.alarms.alarm import Alarm, AlarmRecord
-    from autoscaler.measures.series import Series
     from autoscaler.measures.window import WindowView
+
+OK, ALARM = AlarmState.OK, AlarmState.ALARM
 
 
 def short_way(alarm: Alarm) -> ShortWay:
@@ -65,33 +68,31 @@ class ShortWay:
 class _OfSeries(ShortWay):
     """Of any rule that is plain."""
 
-    __slots__ = ("_lasting", "_settled", "rule")
+    __slots__ = ("_compare", "_quiet_record", "_quiet_states", "rule")
 
     def __init__(self, alarm: Alarm, rule: Rule) -> None:
         super().__init__(alarm)
         self.of_whole_window = rule.group is None
         self.rule = rule
+        self._compare = COMPARISONS[rule.comparison_operator]
         # policies are considered anew while their state lasts, and no measure that counts leaves this one as it is
-        self._lasting = tuple([each for each in (AlarmState.OK, AlarmState.ALARM) if not calls_policies(alarm, each)])
-        self._settled: AlarmRecord | None = None  # the one that was found to be settled last; records are not changed
+        self._quiet_states = tuple([each for each in (OK, ALARM) if not calls_policies(alarm, each)])
+        self._quiet_record: AlarmRecord | None = None  # the one that was found to be quiet last; records do not change
 
     def due(self, record: AlarmRecord, view: WindowView) -> float | None:
         """See :class:`ShortWay`."""
-        if record is not self._settled:
-            if not self._is_settled(record):
+        if record is not self._quiet_record:
+            if not self._is_quiet(record):
                 return None
-            self._settled = record
-        if view.newest is None or view.newest > view.asof:
+            self._quiet_record = record
+        if view.newest is None or view.newest > view.asof or not self._stays(record.state, view):
             return None
-        over = math.floor((view.asof - self.rule.lateness + MICROSECOND) / self.rule.granularity) - 1
-        if not self._lasts(record.state, view, over):
-            return None
-        return (over + 2) * self.rule.granularity + self.rule.lateness
+        return next_boundary(self.rule, view.asof)
 
-    def _is_settled(self, record: AlarmRecord) -> bool:
+    def _is_quiet(self, record: AlarmRecord) -> bool:
         """Whether nothing of the alarm waits for a time, or for anything but what its window says."""
         return (
-            record.state in self._lasting
+            record.state in self._quiet_states
             and record.definition == self.alarm.definition
             and record.revision == self.alarm.revision
             and not (
@@ -106,74 +107,48 @@ class _OfSeries(ShortWay):
             )
         )
 
-    def _lasts(self, state: AlarmState, view: WindowView, over: int) -> bool:  # noqa: ARG002 - for who is quicker
-        """Whether there are values enough, and they leave the state as it is.
-
-        Args:
-            over: the number of the newest granule that is over.
-        """
-        rule = self.rule
+    def _stays(self, state: AlarmState, view: WindowView) -> bool:
+        """Whether there are values enough, and one of them at least says what the state says."""
+        rule, compare = self.rule, self._compare
         newest = newest_counting(rule, view, view.asof)
         first = newest - rule.granules + 1
         if view.late is not None and view.late <= first * rule.granularity:
             return False
-        values = 0
+        limit, alarming = limit_in(rule, state), state is ALARM
         agrees = False
-        for index in range(newest, first - 1, -1):
-            (granule,) = aggregates(rule, view, [aligned(index, rule.granularity)])
-            if granule.value is not None:
-                values += 1
-                agrees = agrees or is_outside(rule, granule.value, state) is (state is AlarmState.ALARM)
-                if values == rule.evaluation_periods:
-                    return agrees
+        for count, value in enumerate(self._values(view, newest, first), 1):
+            agrees = agrees or bool(compare(value, limit)) is alarming
+            if count == rule.evaluation_periods:
+                return agrees
         return False
+
+    def _values(self, view: WindowView, newest: int, first: int) -> Iterator[float]:
+        """Of the granules that have one, from the newest back to the first."""
+        for index in range(newest, first - 1, -1):
+            (granule,) = aggregates(self.rule, view, [aligned(index, self.rule.granularity)])
+            if granule.value is not None:
+                yield granule.value
 
 
 class _OfOneSeries(_OfSeries):
     """Of a rule over one resource: no values of several series, and nothing to be made of them first."""
 
-    __slots__ = ("_compare", "_reduced")
+    __slots__ = ("_reduced",)
 
     def __init__(self, alarm: Alarm, rule: Rule) -> None:
         super().__init__(alarm, rule)
         self._reduced = parsed(rule.aggregation_method).reduced
-        self._compare = COMPARISONS[rule.comparison_operator]
 
-    def _lasts(self, state: AlarmState, view: WindowView, over: int) -> bool:
-        if len(view.series) != 1 or view.newest is None:
-            return False
+    def _values(self, view: WindowView, newest: int, first: int) -> Iterator[float]:
+        if len(view.series) != 1:
+            yield from super()._values(view, newest, first)
+            return
         (series,) = view.series.values()
-        rule = self.rule
-        granularity, periods = rule.granularity, rule.evaluation_periods
-        newest = over
-        for index in range(math.floor((view.newest + MICROSECOND) / granularity), over, -1):
-            if rule.evaluate is EvaluateWhen.MEASURE or _has_reported(series, index, granularity):
-                newest = index
-                break
-        first = newest - rule.granules + 1
-        if view.late is not None and view.late <= first * granularity:
-            return False
-        alarming = state is AlarmState.ALARM
-        limit = rule.recovery_threshold if alarming and rule.recovery_threshold is not None else rule.threshold
-        times, measured = series.times, series.values
-        values, agrees = 0, False
+        times, measured, granularity = series.times, series.values, self.rule.granularity
         end = bisect_left(times, (newest + 1) * granularity)
         for index in range(newest, first - 1, -1):
             begin = bisect_left(times, index * granularity, 0, end)
             value = self._reduced(measured[begin:end]) if begin < end else None
-            end = begin
             if value is not None:
-                values += 1
-                agrees = agrees or bool(self._compare(value, limit)) is alarming
-                if values == periods:
-                    return agrees
-        return False
-
-
-def _has_reported(series: Series, index: int, granularity: float) -> bool:
-    """Whether a granule that is not over has as many points as the one before it, which has some."""
-    times = series.times
-    end = bisect_left(times, (index + 1) * granularity)
-    begin = bisect_left(times, index * granularity, 0, end)
-    before = begin - bisect_left(times, (index - 1) * granularity, 0, begin)
-    return end - begin >= before > 0
+                yield value
+            end = begin

@@ -156,9 +156,14 @@ def _verdict(judgement: Judgement, rule: Rule) -> Verdict:
 
 def is_outside(rule: Rule, value: float, state: AlarmState) -> bool:
     """Whether a value is beyond the threshold, or, in ``alarm``, has not yet come back past the recovery threshold."""
-    recovering = state is AlarmState.ALARM and rule.recovery_threshold is not None
-    limit = rule.recovery_threshold if recovering else rule.threshold
-    return bool(COMPARISONS[rule.comparison_operator](value, limit))
+    return bool(COMPARISONS[rule.comparison_operator](value, limit_in(rule, state)))
+
+
+def limit_in(rule: Rule, state: AlarmState) -> float:
+    """What values are compared with while an alarm is in ``state``."""
+    if state is AlarmState.ALARM and rule.recovery_threshold is not None:
+        return rule.recovery_threshold
+    return rule.threshold
 
 
 def _evidence(

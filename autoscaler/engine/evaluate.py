@@ -184,13 +184,16 @@ class Evaluator:
             window_id = acceptance.window_id
             return attempt(_Look(found[acceptance.alarm_id].alarm, (window_id,), {window_id: ready[window_id]}))
 
+        def noted(acceptance: Acceptance) -> None:
+            look = found[acceptance.alarm_id]
+            assert isinstance(look, _Quiet)
+            self._counted(look.alarm, look.state)
+
         verdicts = [each.acceptance if isinstance(each, _Quiet) else attempt(each) for each in found.values()]
-        refused = await self._ledger.settle(verdicts, leased, again)
-        if self._counts is not None:
-            for each in quiet:
-                if each.alarm.alarm_id not in refused:
-                    self._counts[each.alarm.alarm_id][each.state] += 1
-        self._forget_gone(router, [look.alarm for look, _ in tried])
+        try:
+            await self._ledger.settle(verdicts, leased, again, None if self._counts is None else noted)
+        finally:
+            self._forget_gone(router, [look.alarm for look, _ in tried])
         for view in ready.values():
             view.late = None
         self._finish(ready, quiet, tried, done)
@@ -476,8 +479,12 @@ class Evaluator:
                 self._listener.transitioned(alarm, happening)
 
     def _count(self, alarm: Alarm, outcome: Outcome | None) -> None:
-        if self._counts is not None and outcome is not None:
-            self._counts[alarm.alarm_id][outcome.record.state] += 1
+        if outcome is not None:
+            self._counted(alarm, outcome.record.state)
+
+    def _counted(self, alarm: Alarm, state: AlarmState) -> None:
+        if self._counts is not None:
+            self._counts[alarm.alarm_id][state] += 1
 
     async def tally(self) -> None:
         """Store what was counted since the last time. Raises TemporaryError; then it is stored next time, if twice."""

@@ -191,19 +191,17 @@ class Ingest:
         pending: dict[str, _Pending] = {}
         unrouted = 0
         # where each series goes, and with which metadata; worth its while where series report more than once
-        places: dict[tuple[str, str, str], tuple[Mapping[str, str], Mapping[str, Entry]]] = {}
+        places: dict[tuple[str, str, str] | None, tuple[Mapping[str, str], Mapping[str, Entry]]] = {}
         repeatedly = len(measures) > router.series_known
-        key = "", "", ""
         for measure in measures:
-            if repeatedly:
-                key = measure.metric, measure.project_id, measure.resource_id
-                place = places.get(key)
-                if place is not None:
-                    if place[0] == measure.metadata:
-                        for window_id, entry in place[1].items():
-                            pending[window_id].add(entry, measure)
-                        continue
-                    del places[key]
+            series = (measure.metric, measure.project_id, measure.resource_id) if repeatedly else None
+            place = places.get(series)
+            if place is not None:
+                if place[0] == measure.metadata:
+                    for window_id, entry in place[1].items():
+                        pending[window_id].add(entry, measure)
+                    continue
+                del places[series]
             route = router.route(measure)
             entries = route.entries
             unrouted += not entries
@@ -220,7 +218,7 @@ class Ingest:
                     if names:
                         pending.setdefault(window_id, _Pending()).leave(names, measure.timestamp)
             elif repeatedly and entries:
-                places[key] = measure.metadata, entries
+                places[series] = measure.metadata, entries
         return pending, unrouted
 
     def _write(self, router: Router, window_id: str, part: _Pending, kept_from: float) -> WindowWrite:

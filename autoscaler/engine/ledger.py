@@ -52,15 +52,14 @@ class _Settling(msgspec.Struct):
     """What has become of some verdicts so far.
 
     Attributes:
-        again: see :meth:`Ledger.settle`.
+        again, noted: see :meth:`Ledger.settle`.
         heads: of the lanes that were made non-empty, by alarm.
-        refused: alarms whose quiet looks are not in force.
         lost: attempts that were not quick enough, this time.
     """
 
     again: Callable[[Acceptance], Attempt]
+    noted: Callable[[Acceptance], None] | None
     heads: dict[str, list[Head]] = {}
-    refused: set[str] = set()
     lost: list[Attempt] = []
 
 
@@ -99,8 +98,12 @@ class Ledger:
         return -math.inf if record is None or record.point is None else record.point
 
     async def settle(
-        self, verdicts: Sequence[Verdict], leased: Leased, again: Callable[[Acceptance], Attempt] = _none_is_quiet
-    ) -> AbstractSet[str]:
+        self,
+        verdicts: Sequence[Verdict],
+        leased: Leased,
+        again: Callable[[Acceptance], Attempt] = _none_is_quiet,
+        noted: Callable[[Acceptance], None] | None = None,
+    ) -> None:
         """Have all of them accepted; attempts that lost every race are not ``settled``.
 
         ``leased`` is told in the order of the verdicts, however many races each of them lost: what falls due at one
@@ -110,15 +113,12 @@ class Ledger:
             verdicts: on one alarm each.
             again: the attempt that takes the place of a quiet look which was made from a record that is no longer
                 the present one.
-
-        Returns:
-            Ids of the alarms whose quiet looks are not in force: attempts took their places, or somebody has looked at
-            something newer.
+            noted: told of each quiet look that is in force.
 
         Raises:
             TemporaryError: the store could not be reached; which of them are in force is not known.
         """
-        settling = _Settling(again)
+        settling = _Settling(again, noted)
         try:
             await self._settle(verdicts, settling)
         finally:
@@ -126,7 +126,6 @@ class Ledger:
                 for verdict in verdicts:
                     for head in settling.heads.get(verdict.alarm_id, ()):
                         leased(head)
-        return settling.refused
 
     async def _settle(self, verdicts: Sequence[Verdict], settling: _Settling) -> None:
         open_ = verdicts
@@ -175,6 +174,8 @@ class Ledger:
             match answer:
                 case Accepted(lanes):
                     if attempt is None:
+                        if settling.noted is not None:
+                            settling.noted(acceptance)
                         continue
                     self._note(acceptance)
                     attempt.settled = True
@@ -187,14 +188,10 @@ class Ledger:
                 case Stale():
                     # whoever was faster changed the record; it is read afresh next time
                     self._records.pop(alarm_id, None)
-                    if attempt is None:
-                        settling.refused.add(alarm_id)
-                    else:
+                    if attempt is not None:
                         attempt.settled = attempt.stale = True
                 case Retry(record):
                     self._records[alarm_id] = record
-                    if attempt is None:
-                        settling.refused.add(alarm_id)
                     settling.lost.append(settling.again(acceptance) if attempt is None else attempt)
                 case _:
                     assert_never(answer)

@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 import redis
 import structlog
+from msgspec.structs import replace
 
 from autoscaler.adapters.redis import RedisStore
 from autoscaler.adapters.redis.calls import library
@@ -206,6 +207,28 @@ async def test_windows_are_forgotten_some_time_after_their_horizon(
     lives = [client.pttl(key) / 1000 for key in keys]
     assert len(lives) == 2
     assert all(2 * SPEC.horizon + 3000 < life <= 2 * SPEC.horizon + 3600 for life in lives)
+
+
+async def test_a_window_that_is_written_lives_on(redis_url: str, client: redis.Redis, namespace: str) -> None:
+    now, long = 1_700_000_000.0, replace(SPEC, horizon=10_000.0)
+    async with opened(redis_url, namespace, clock=lambda: now) as store:
+        version = 0
+        for _ in range(2):
+            (reply,) = await store.write([WindowWrite(long, version, {"a": pack([(now, 1.0)])})])
+            version, now = reply.version, now + 1.0
+        keys = [
+            *client.scan_iter(f"{namespace}*window:*", count=1000),
+            *client.scan_iter(f"{namespace}*points:*", count=1000),
+        ]
+        for key in keys:
+            client.pexpire(key, 1000)  # as if the time had passed
+        for _ in range(10):
+            now += 600.0
+            (reply,) = await store.write([WindowWrite(long, version, {"a": pack([(now, 1.0)])})])
+            version = reply.version
+
+    assert len(keys) == 2
+    assert all(client.pttl(key) > 3000 * 1000 for key in keys)
 
 
 async def test_a_forgotten_window_begins_with_a_version_it_never_had(

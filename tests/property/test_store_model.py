@@ -124,6 +124,32 @@ def writes(draw: st.DrawFn) -> Op:
 
 
 @st.composite
+def reports(draw: st.DrawFn) -> Op:
+    """A series that reports in time, written by who has its window in hand, as nearly all are; and looks between."""
+    spec, name = spec_of(draw(st.sampled_from(KEYS))), draw(st.sampled_from(NAMES[:2]))
+    step = st.tuples(
+        st.sampled_from([0.5, 2.0, 12.0, 12.0, 30.0, 0.0, -1.0]),
+        st.sampled_from([None, 0, 1, 1, 3]),
+        st.sampled_from([math.inf, -4.0, -25.0, -25.0]),
+        st.sampled_from([True, True, True, False]),
+    )
+    steps = draw(st.lists(step, min_size=2, max_size=6))
+
+    async def op(store: Store, world: World) -> Any:
+        found: list[tuple[str, WindowReply]] = []
+        for seconds, count, kept_from, in_hand in steps:
+            world.now += seconds
+            known = found[-1][1].version if found else world.version(spec.window_id, 0)
+            some = [(world.now - 0.2 + 0.05 * number, float(number)) for number in range(count or 0)]
+            points = {} if count is None else {name: pack(some)}
+            write = WindowWrite(spec, known if in_hand else 0, points, {}, world.now + kept_from)
+            found += [(spec.window_id, reply) for reply in await store.write([write])]
+        return found
+
+    return op
+
+
+@st.composite
 def dones(draw: st.DrawFn) -> Op:
     key, back = draw(st.sampled_from(KEYS)), draw(st.integers(0, 1))
     later = draw(st.none() | st.sampled_from([0.0, 1.0, 30.0]))
@@ -414,7 +440,7 @@ def schedules(draw: st.DrawFn) -> Op:
 
 # the first ones more often: they depend upon one another the most
 ops = st.one_of(
-    writes(), writes(), accepts(), accepts(), deliveries(), puts(), claims(), claims(),
+    writes(), writes(), reports(), reports(), accepts(), accepts(), deliveries(), puts(), claims(), claims(),
     advances(), dones(), marks(), finishes(), holds(), forgets(), freezes(), schedules(), tails(), tails(), counts(),
     keeps(), revives(), burials(),
 )  # fmt: skip

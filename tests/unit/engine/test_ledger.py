@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from msgspec.structs import replace
 
 from autoscaler.adapters.memory import MemoryStore
 from autoscaler.alarms.alarm import AlarmRecord
+from autoscaler.engine import overlap
 from autoscaler.engine.leases import Head
 from autoscaler.engine.ledger import Attempt, Ledger
-from autoscaler.ports import Acceptance, OutboxRow
+from autoscaler.errors import TemporaryError
+from autoscaler.ports import Acceptance, Accepted, OutboxRow, Retry, Stale
 
 
 def attempt(alarm_id: str, *, acts: bool = True) -> Attempt:
@@ -56,9 +60,10 @@ async def test_quiet_looks_at_what_has_changed_are_taken_up_in_their_order(outda
         return again[-1]
 
     verdicts = [quiet[0], attempt("busy"), *quiet[1:]]
-    refused = await ledger.settle(verdicts, seen.append, made_again)
+    noted: list[Acceptance] = []
+    await ledger.settle(verdicts, seen.append, made_again, noted.append)
 
-    assert refused == {outdated}
+    assert noted == [look for look in quiet if look.alarm_id != outdated]
     assert [each.settled for each in again] == [True]
     assert [head.row.alarm_id for head in seen] == [
         name for name in ("one", "busy", "two", "three") if name in {outdated, "busy"}
@@ -73,5 +78,30 @@ async def test_a_quiet_look_is_stale_where_somebody_has_looked_at_something_newe
     assert record is not None
     await other.settle([Acceptance("one", "window", 8, record.version)], lambda _: None)
 
-    assert await ledger.settle([Acceptance("one", "window", 7, record.version)], lambda _: None) == {"one"}
+    noted: list[Acceptance] = []
+    await ledger.settle([Acceptance("one", "window", 7, record.version)], lambda _: None, noted=noted.append)
+
+    assert noted == []
     assert ledger.known("one") is None
+
+
+async def test_what_is_noted_is_told_though_what_comes_after_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap, "SLICE", 1)
+    store = MemoryStore(lambda: 1000.0)
+    ledger = Ledger(store)
+    await ledger.settle([attempt("one", acts=False), attempt("two", acts=False)], lambda _: None)
+    versions = [record.version for name in ("one", "two") if (record := ledger.known(name)) is not None]
+    quiet = [Acceptance(name, "window", 7, version) for name, version in zip(("one", "two"), versions, strict=True)]
+    accept, noted = store.accept, list[Acceptance]()
+
+    async def failing(acceptances: Sequence[Acceptance], *, lease: float) -> list[Accepted | Stale | Retry]:
+        if acceptances[0].alarm_id == "two":
+            raise TemporaryError("away")
+        return await accept(acceptances, lease=lease)
+
+    monkeypatch.setattr(store, "accept", failing)
+    with pytest.raises(TemporaryError):
+        await ledger.settle(quiet, lambda _: None, noted=noted.append)
+
+    assert noted == quiet[:1]
+    assert ledger.known("two") is None  # whether it is in force is not known

@@ -2,6 +2,8 @@
 -- 16 bytes each: two little-endian doubles, Unix seconds and value, in time order, one per time.
 
 local POINT = 16
+-- What the places of a kind of window are, see `write`.
+local HORIZON, MAX_SERIES, MAX_POINTS, SWEEP_INTERVAL, KEPT, KEPT_FROM = 1, 2, 3, 4, 5, 6
 local NO_LEAVES = {0, {}, {}}
 
 local function time_at(packed, position)
@@ -119,7 +121,7 @@ local function admitted(key, ask, data, at)
     if length > 0 then
       local present = stored[i]
       if not present then
-        room = room or ask.kind[2] - redis.call('HLEN', key)
+        room = room or ask.kind[MAX_SERIES] - redis.call('HLEN', key)
       end
       if present or room > 0 then
         taken[#taken + 1] = {
@@ -246,35 +248,35 @@ end
 -- What nearly every write is: points of one series behind those that are there, for who has the window in hand; or no
 -- points, of a window that is only to be looked at. Does what `write_window` would, without the tables that it makes for
 -- all else; says whether it was that, if not it has done nothing.
-local function write_briefly(prefix, now, ask, name, points, bodies, answer, texts)
+local function write_briefly(prefix, now, ask, name, points, bodies, answer, stamp)
   local window, key, kind, place = prefix .. 'window:' .. ask.id, prefix .. 'points:' .. ask.id, ask.kind, ask.place
   local known = redis.call('HMGET', window, 'version', 'asof', 'newest', 'swept', 'ends')
   local version, before = tonumber(known[1]), tonumber(known[3])
   local swept, ends = tonumber(known[4]), tonumber(known[5])
   local newest, whole = before, ask.held ~= version
-  if not (version and before and swept and ends) or now - swept >= kind[4] or ends < now + 0.9 * kind[5] then
+  if not (version and before and swept and ends) or now - swept >= kind[SWEEP_INTERVAL] or ends < now + 0.9 * kind[KEPT] then
     return false
   end
   if name then
     local stored = not whole and redis.call('HGET', key, name)
-    if not stored then
+    if not stored or points == '' then
       return false
     end
     local first, newest_brought, ordered = span(points)
     newest = math.max(newest, newest_brought)
-    local cutoff, last = cutoff_of(newest, now, kind[1], kind[6], ask.unjudged_kept), last_time(stored)
+    local cutoff, last = cutoff_of(newest, now, kind[HORIZON], kind[KEPT_FROM], ask.unjudged_kept), last_time(stored)
     if not ordered or first <= last or last <= cutoff then
       return false
     end
-    local packed = trimmed(stored .. points, cutoff, kind[3])
+    local packed = trimmed(stored .. points, cutoff, kind[MAX_POINTS])
     redis.call('HSET', key, name, packed)
     answer.told[#answer.told + 1] = (#stored + #points - #packed) / POINT
   end
   version = next_version(version, now)
   local asof = math.max(tonumber(known[2]) or now, now)
-  -- of nearly all windows of a call these are the same
-  local version_text = version == texts.version and texts.of_version or whole_number(version)
-  local asof_text = asof == now and texts.of_now or exact(asof)
+  -- the same of nearly all windows of a call
+  local version_text = version == stamp.version and stamp.version_text or whole_number(version)
+  local asof_text = asof == now and stamp.now_text or exact(asof)
   if newest == before then
     redis.call('HSET', window, 'version', version_text, 'asof', asof_text)
   else
@@ -309,10 +311,10 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
     end
   end
 
-  local cutoff = newest and cutoff_of(newest, now, ask.kind[1], ask.kind[6], ask.unjudged_kept) or -math.huge
+  local cutoff = newest and cutoff_of(newest, now, ask.kind[HORIZON], ask.kind[KEPT_FROM], ask.unjudged_kept) or -math.huge
   local touched, answers, old_names, old_counts, gone, changes, is_new = {}, {}, {}, {}, {}, {}, false
   for _, series in ipairs(taken) do
-    local packed, left_out, behind = grown(series, cutoff, ask.kind[3])
+    local packed, left_out, behind = grown(series, cutoff, ask.kind[MAX_POINTS])
     if packed then
       changes[#changes + 1], changes[#changes + 2] = series.name, packed
       touched[series.name] = packed
@@ -332,14 +334,14 @@ local function write_window(prefix, now, ask, data, at, bodies, answer)
   if newest ~= tonumber(known[3]) then
     fields[5], fields[6] = 'newest', exact(newest)
   end
-  if not swept or now - swept >= ask.kind[4] then
+  if not swept or now - swept >= ask.kind[SWEEP_INTERVAL] then
     fields[#fields + 1], fields[#fields + 2] = 'swept', exact(now)
     if swept then
       sweep(key, cutoff, gone)
     end
   end
   redis.call('HSET', window, unpack(fields))
-  keep_alive(window, key, now, ask.kind[5], tonumber(known[5]), is_new)
+  keep_alive(window, key, now, ask.kind[KEPT], tonumber(known[5]), is_new)
 
   answer.versions[ask.place], answer.times[ask.place] = version, math.max(asof, now)
   answer.newest[ask.place] = newest or -math.huge
@@ -372,8 +374,8 @@ register('write', function(keys, args)
   end
   local answer = {versions = {}, times = {}, newest = {}, told = {}, lengths = {}, wholes = {}, further = {}}
   local bodies, at, first = {}, 1, 0
-  local texts = {version = next_version(nil, now), of_now = exact(now)}
-  texts.of_version = whole_number(texts.version)
+  local clock_version = next_version(nil, now)
+  local stamp = {version = clock_version, version_text = whole_number(clock_version), now_text = exact(now)}
   for place, id in ipairs(ids) do
     local left, count = leaves[place], counts[place]
     local ask = {
@@ -381,7 +383,7 @@ register('write', function(keys, args)
     }
     local length = count == 1 and all_lengths[first + 1] or 0
     local brief = count <= 1 and not left and write_briefly(
-      prefix, now, ask, count == 1 and all_names[first + 1], string.sub(args[3], at, at + length - 1), bodies, answer, texts
+      prefix, now, ask, count == 1 and all_names[first + 1], string.sub(args[3], at, at + length - 1), bodies, answer, stamp
     )
     if brief then
       at = at + length
