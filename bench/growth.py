@@ -36,6 +36,8 @@ IDLE, AT_REST = 0.1, 0.3
 SERIES: Final = 10_000
 GRANULARITY: Final = 60.0
 """Seconds, of every alarm."""
+BEFORE: Final = 90.0
+"""Seconds by which the first round begins earlier: with whole granules every alarm has a state."""
 COUNT: Final = 100_000
 """Measures of a round; of many series each has at least one."""
 MESSAGES: Final = 20_000
@@ -51,7 +53,7 @@ class Point:
         series: that report, in turn.
         definitions: of the alarms.
         groups: number of groups that the series are members of; 0 for none.
-        seconds: over which the measures of a round were taken.
+        seconds: over which the measures of the first round were taken, beside what :data:`BEFORE` says.
         replicas: that share the queue.
         partitions: that the broker divides the messages among, in place of the queue; 0 for none.
         cluster: whether the state is in a Redis Cluster of three nodes.
@@ -62,7 +64,7 @@ class Point:
     series: int
     definitions: Callable[[], Iterable[Definition]]
     groups: int = 0
-    seconds: float = 20.0
+    seconds: float = GRANULARITY
     replicas: int = 1
     partitions: int = 0
     cluster: bool = False
@@ -203,7 +205,7 @@ async def cost_of(world: World, axis: str, point: Point) -> Cost:
     series = names(point.series)
     groups = [f"group-{number % point.groups}" for number in range(len(series))] if point.groups else []
     tails = [f',"metadata":{{"server_group":"{group}"}}' for group in groups]
-    reporting = Reporting(series, seconds=point.seconds, tail=tails)
+    reporting = Reporting(series, seconds=BEFORE + point.seconds, tail=tails)
     found: list[tuple[float, float, float]] = []
     shares = [0.0] * point.replicas
     async with (
