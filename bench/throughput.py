@@ -27,7 +27,7 @@ WATCHED: Final = 10
 """Alarms over the stream, of a tenth of its series each, while there are ever more alarms over others."""
 MANY: Final = 100_000
 SPREAD: Final = 150.0
-"""Seconds over which the measures of the first round were taken: with a whole minute of them every alarm has a state."""
+"""Seconds over which the measures of the first round were taken: of a whole minute every alarm has a state."""
 SECONDS: Final = 2.0
 """That calls of a function which does nothing are counted."""
 
