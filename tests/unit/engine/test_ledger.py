@@ -28,31 +28,34 @@ def attempt(alarm_id: str, *, acts: bool = True) -> Attempt:
     return Attempt(alarm_id, make)
 
 
-@pytest.mark.parametrize("outdated", ["one", "two", "three"])
+NAMES = ["one", "two", "three"]
+
+
+async def knowing(outdated: str) -> tuple[Ledger, dict[str, int]]:
+    """A ledger that knows all records, of which one was changed elsewhere since; and the versions that it knows."""
+    store = MemoryStore(lambda: 1000.0)
+    ledger = Ledger(store)
+    await ledger.settle([attempt(name, acts=False) for name in NAMES], lambda _: None)
+    known = {name: record.version for name in NAMES if (record := ledger.known(name)) is not None}
+    await Ledger(store).settle([attempt(outdated, acts=False)], lambda _: None)
+    return ledger, known
+
+
+@pytest.mark.parametrize("outdated", NAMES)
 async def test_what_lost_a_race_comes_no_later_than_what_did_not(outdated: str) -> None:
-    store = MemoryStore(lambda: 1000.0)
-    ledger, other = Ledger(store), Ledger(store)
-    names = ["one", "two", "three"]
+    ledger, _ = await knowing(outdated)
     seen: list[Head] = []
-    # the records are known here, and one of them is changed elsewhere
-    await ledger.settle([attempt(name, acts=False) for name in names], seen.append)
-    await other.settle([attempt(outdated, acts=False)], seen.append)
 
-    await ledger.settle([attempt(name) for name in names], seen.append)
+    await ledger.settle([attempt(name) for name in NAMES], seen.append)
 
-    assert [head.row.alarm_id for head in seen] == names
+    assert [head.row.alarm_id for head in seen] == NAMES
 
 
-@pytest.mark.parametrize("outdated", ["one", "two", "three"])
+@pytest.mark.parametrize("outdated", NAMES)
 async def test_quiet_looks_at_what_has_changed_are_taken_up_in_their_order(outdated: str) -> None:
-    store = MemoryStore(lambda: 1000.0)
-    ledger, other = Ledger(store), Ledger(store)
-    names = ["one", "two", "three"]
+    ledger, known = await knowing(outdated)
+    quiet = [Acceptance(name, f"window of {name}", 7, known[name]) for name in NAMES]
     seen: list[Head] = []
-    await ledger.settle([attempt(name, acts=False) for name in names], seen.append)
-    known = {name: record.version for name in names if (record := ledger.known(name)) is not None}
-    await other.settle([attempt(outdated, acts=False)], seen.append)
-    quiet = [Acceptance(name, f"window of {name}", 7, known[name]) for name in names]
     again: list[Attempt] = []
 
     def made_again(look: Acceptance) -> Attempt:
